@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the disk does with a bio.
+
+use crate::{
+    abi::Statistics,
+    counters::Counters,
+    logic::{
+        layers::Reach,
+        patch::Patience,
+        sectors::{
+            pieces,
+            SECTOR_SIZE, //
+        }, //
+    },
+    observe::Observation,
+    store::Store,
+    sys::{
+        bio::{
+            Bio,
+            Operation,
+            Segment, //
+        },
+        gendisk::BioDevice, //
+    }, //
+};
+use core::ops::Range;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::Mutex, //
+};
+
+/// A RAM disk with a volatile write cache.
+#[pin_data]
+pub(crate) struct Disk {
+    #[pin]
+    store: Mutex<Store>,
+    pub(crate) counters: Counters,
+}
+
+impl Disk {
+    /// A disk on which nothing was ever written.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            store <- new_mutex!(Store::default()),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Everything counted up to now.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let (cached_pages, media_pages) = {
+            let store = self.store.lock();
+            (store.cache.pages(), store.media.pages())
+        };
+        Statistics {
+            cached_pages,
+            media_pages,
+            ..self.counters.snapshot()
+        }
+    }
+
+    fn serve(&self, bio: &Bio) -> Result {
+        let patience = if bio.is_nowait() {
+            Patience::NoWait
+        } else {
+            Patience::MaySleep
+        };
+        let mut store = match patience {
+            Patience::NoWait => self.store.try_lock().ok_or(EAGAIN)?,
+            Patience::MaySleep => self.store.lock(),
+        };
+        if bio.is_preflush() {
+            store.flush();
+        }
+        let reach = if bio.is_fua() {
+            Reach::Media
+        } else {
+            Reach::Cache
+        };
+        let result = match bio.operation() {
+            Operation::Read => read(&store, bio),
+            Operation::Write => write(&mut store, bio, reach, patience),
+            Operation::WriteZeroes => store.write_zeroes(sectors(bio), reach, patience),
+            Operation::Discard => {
+                store.discard(sectors(bio));
+                Ok(())
+            }
+            Operation::Unknown => Err(EOPNOTSUPP),
+        };
+        match result {
+            // Whoever may not wait for memory is to try again where waiting is allowed.
+            Err(error) if error == ENOMEM && patience == Patience::NoWait => Err(EAGAIN),
+            result => result,
+        }
+    }
+}
+
+impl BioDevice for Disk {
+    fn submit(&self, bio: Bio) {
+        let seen = Observation::of(&bio);
+        let result = self.serve(&bio);
+        // A bio that has to be tried again comes back, and is counted then. Counted before it is
+        // completed: who waits for it finds it in the counters.
+        if result != Err(EAGAIN) {
+            self.counters.add(&seen);
+        }
+        bio.complete(result);
+    }
+}
+
+fn read(store: &Store, bio: &Bio) -> Result {
+    for_each_segment(bio, |segment, sector, count| {
+        let mut done = 0;
+        for piece in pieces(sector, count) {
+            let start = piece.bytes().start;
+            store.read(piece, |range, bytes| {
+                segment.copy_in(done + range.start - start, bytes);
+            });
+            done += piece.bytes().len();
+        }
+        Ok(())
+    })
+}
+
+fn write(store: &mut Store, bio: &Bio, reach: Reach, patience: Patience) -> Result {
+    for_each_segment(bio, |segment, sector, count| {
+        let mut done = 0;
+        for piece in pieces(sector, count) {
+            store.write(piece, reach, patience, |bytes| {
+                segment.copy_out(done, bytes);
+            })?;
+            done += piece.bytes().len();
+        }
+        Ok(())
+    })
+}
+
+/// Calls `serve` with each segment of the bio, its first sector, and how many sectors it has.
+fn for_each_segment(bio: &Bio, mut serve: impl FnMut(Segment<'_>, u64, u64) -> Result) -> Result {
+    let mut sector = bio.sector();
+    for segment in bio.segments() {
+        // The queue limits forbid it.
+        if segment.len() % SECTOR_SIZE != 0 {
+            return Err(EINVAL);
+        }
+        let count = (segment.len() / SECTOR_SIZE) as u64;
+        serve(segment, sector, count)?;
+        sector += count;
+    }
+    Ok(())
+}
+
+fn sectors(bio: &Bio) -> Range<u64> {
+    let count = u64::from(bio.size()) / SECTOR_SIZE as u64;
+    bio.sector()..bio.sector() + count
+}

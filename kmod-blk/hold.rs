@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Held user pages: what a device does to the pages that were registered with it.
+
+use crate::{
+    abi::PageState,
+    counters::{
+        Counters,
+        HoldCounters, //
+    },
+    disk::Disk,
+    logic::sectors::PAGE_SIZE,
+    sys::{
+        acquire::{
+            Get,
+            Pin,
+            UserPages, //
+        },
+        folio::Page,
+        worker::run_and_wait, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// How pages are acquired.
+#[derive(Clone, Copy)]
+pub(crate) enum Mode {
+    /// By reference.
+    Get,
+    /// By pin.
+    Pin,
+}
+
+/// Pages that are held until this is dropped.
+pub(crate) struct Hold {
+    // Dropped before the entry is: what counts as released is released.
+    pages: HeldPages,
+    entry: Entry,
+}
+
+enum HeldPages {
+    Get(UserPages<Get>),
+    Pin(UserPages<Pin>),
+}
+
+/// What the counters know of a hold.
+struct Entry {
+    disk: Arc<Disk>,
+    mode: Mode,
+    pages: u64,
+}
+
+impl Hold {
+    /// Acquires pages of the current process: all of them or none.
+    pub(crate) fn acquire(
+        disk: &Arc<Disk>,
+        mode: Mode,
+        address: usize,
+        count: usize,
+        writable: bool,
+    ) -> Result<Self> {
+        let pages = match mode {
+            Mode::Get => HeldPages::Get(UserPages::acquire(address, count, writable)?),
+            Mode::Pin => HeldPages::Pin(UserPages::acquire(address, count, writable)?),
+        };
+        Ok(Self {
+            pages,
+            entry: Entry::new(disk.clone(), mode, count as u64),
+        })
+    }
+
+    /// Whether the device may write into the pages.
+    pub(crate) fn is_writable(&self) -> bool {
+        match &self.pages {
+            HeldPages::Get(pages) => pages.is_writable(),
+            HeldPages::Pin(pages) => pages.is_writable(),
+        }
+    }
+
+    /// Writes into the pages as a device would: from a thread that does not know the process.
+    ///
+    /// Fails with `EACCES` if the pages are not writable, with `ERANGE` beyond their end.
+    pub(crate) fn dma(&self, offset: usize, bytes: &[u8]) -> Result {
+        let mut result = Ok(());
+        run_and_wait(|| result = self.write(offset, bytes))?;
+        result?;
+        let first = offset / PAGE_SIZE;
+        let end = (offset + bytes.len()).div_ceil(PAGE_SIZE);
+        self.entry.disk.counters.dma_pages.add((end - first) as u64);
+        Ok(())
+    }
+
+    /// Prints a page to the kernel log and returns what it says of itself.
+    ///
+    /// Fails with `ERANGE` beyond the held pages.
+    pub(crate) fn dump(&self, index: usize) -> Result<PageState> {
+        let page = self.page(index).ok_or(ERANGE)?;
+        page.dump();
+        Ok(page.state())
+    }
+
+    /// Releases the pages as written to by the device. Fails with `EACCES` if they cannot have
+    /// been: they are released clean.
+    pub(crate) fn release_dirty(self) -> Result {
+        match self.pages {
+            HeldPages::Get(pages) => pages.release_dirty(),
+            HeldPages::Pin(pages) => pages.release_dirty(),
+        }
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) -> Result {
+        match &self.pages {
+            HeldPages::Get(pages) => pages.write(offset, bytes),
+            HeldPages::Pin(pages) => pages.write(offset, bytes),
+        }
+    }
+
+    fn page(&self, index: usize) -> Option<Page<'_>> {
+        match &self.pages {
+            HeldPages::Get(pages) => pages.page(index),
+            HeldPages::Pin(pages) => pages.page(index),
+        }
+    }
+}
+
+impl Entry {
+    fn new(disk: Arc<Disk>, mode: Mode, pages: u64) -> Self {
+        mode.counters(&disk.counters).acquired.add(pages);
+        Self { disk, mode, pages }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let counters = self.mode.counters(&self.disk.counters);
+        counters.released.add(self.pages);
+    }
+}
+
+impl Mode {
+    fn counters(self, counters: &Counters) -> &HoldCounters {
+        match self {
+            Self::Get => &counters.get,
+            Self::Pin => &counters.pin,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bio that the block layer handed to the driver, and its data page by page.
+
+use super::{
+    ffi,
+    folio::Page, //
+};
+use core::{
+    marker::PhantomData,
+    mem::forget,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+/// What a bio asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Read,
+    /// With no data it is only a flush.
+    Write,
+    Discard,
+    WriteZeroes,
+    /// Nothing that this disk offers.
+    Unknown,
+}
+
+/// A bio that the driver has to complete.
+///
+/// # Invariants
+///
+/// The pointer is to a bio that was submitted to us and that nobody has completed yet.
+pub(crate) struct Bio(NonNull<bindings::bio>);
+
+// SAFETY: A submitted bio belongs to its driver, whichever thread of it looks at the bio.
+unsafe impl Send for Bio {}
+
+impl Bio {
+    /// Takes a bio over from the block layer.
+    ///
+    /// # Safety
+    ///
+    /// The bio must have been submitted to this driver, which takes it only once.
+    pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
+        // INVARIANT: That is the safety requirement.
+        Self(bio)
+    }
+
+    /// What it asks for.
+    pub(crate) fn operation(&self) -> Operation {
+        const OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+        match self.opf() & OP_MASK {
+            bindings::req_op_REQ_OP_READ => Operation::Read,
+            bindings::req_op_REQ_OP_WRITE => Operation::Write,
+            bindings::req_op_REQ_OP_DISCARD => Operation::Discard,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => Operation::WriteZeroes,
+            _ => Operation::Unknown,
+        }
+    }
+
+    /// REQ_PREFLUSH: flush the cache first.
+    pub(crate) fn is_preflush(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_PREFLUSH)
+    }
+
+    /// REQ_FUA: complete when the data is on the media.
+    pub(crate) fn is_fua(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_FUA)
+    }
+
+    /// REQ_NOWAIT: the submitter must not be put to sleep.
+    pub(crate) fn is_nowait(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_NOWAIT)
+    }
+
+    /// REQ_META: a filesystem's metadata.
+    pub(crate) fn is_metadata(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_META)
+    }
+
+    /// REQ_IDLE: the submitter waits and expects no more I/O soon.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_IDLE)
+    }
+
+    /// BIO_PAGE_PINNED: the submitter pinned the pages for this bio.
+    pub(crate) fn is_page_pinned(&self) -> bool {
+        // SAFETY: By the type invariant the bio is alive, and its flags are ours to read.
+        let flags = unsafe { (*self.0.as_ptr()).bi_flags };
+        flags & (1 << bindings::BIO_PAGE_PINNED) != 0
+    }
+
+    /// The first sector.
+    pub(crate) fn sector(&self) -> u64 {
+        self.iter().bi_sector
+    }
+
+    /// The length in bytes.
+    pub(crate) fn size(&self) -> u32 {
+        self.iter().bi_size
+    }
+
+    /// The data of a read or a write, in order, in segments that each lie in one page. Other
+    /// operations have a size but no data.
+    pub(crate) fn segments(&self) -> Segments<'_> {
+        let mut iter = self.iter();
+        if !matches!(self.operation(), Operation::Read | Operation::Write) {
+            iter.bi_size = 0;
+        }
+        Segments { bio: self, iter }
+    }
+
+    /// Gives the bio back to its submitter.
+    pub(crate) fn complete(self, result: Result) {
+        self.end(result);
+        forget(self);
+    }
+
+    fn end(&self, result: Result) {
+        let bio = self.0.as_ptr();
+        if let Err(error) = result {
+            // SAFETY: Any errno may be passed.
+            let status = unsafe { bindings::errno_to_blk_status(error.to_errno()) };
+            // SAFETY: By the type invariant the bio is ours until `bio_endio` below.
+            unsafe { (*bio).bi_status = status };
+            if error == EAGAIN {
+                // The submitter tries again by itself: nothing to be logged, as
+                // bio_wouldblock_error() has it.
+                // SAFETY: As above.
+                unsafe { (*bio).bi_flags |= 1 << bindings::BIO_QUIET };
+            }
+        }
+        // SAFETY: By the type invariant nobody has completed the bio, and both callers give the
+        // `Bio` up afterwards.
+        unsafe { bindings::bio_endio(bio) };
+    }
+
+    fn has_flag(&self, bit: bindings::req_flag_bits) -> bool {
+        self.opf() & (1 << bit) != 0
+    }
+
+    fn opf(&self) -> bindings::blk_opf_t {
+        // SAFETY: By the type invariant the bio is alive; nobody changes what it asks for.
+        unsafe { (*self.0.as_ptr()).bi_opf }
+    }
+
+    fn iter(&self) -> bindings::bvec_iter {
+        // SAFETY: By the type invariant the bio is alive; only its driver moves its iterator.
+        unsafe { (*self.0.as_ptr()).bi_iter }
+    }
+}
+
+impl Drop for Bio {
+    /// A bio that was forgotten is an error to its submitter, not a hang.
+    fn drop(&mut self) {
+        self.end(Err(EIO));
+    }
+}
+
+/// The segments of a bio.
+///
+/// # Invariants
+///
+/// `iter` is the bio's own, moved only from segment to segment; it is at its end if the bio has no
+/// data.
+pub(crate) struct Segments<'a> {
+    bio: &'a Bio,
+    iter: bindings::bvec_iter,
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = Segment<'a>;
+
+    fn next(&mut self) -> Option<Segment<'a>> {
+        if self.iter.bi_size == 0 {
+            return None;
+        }
+        let mut segment = bindings::bio_vec::default();
+        // SAFETY: By the type invariant, and as the iterator is not at its end.
+        unsafe { ffi::pinblk_bio_segment(self.bio.0.as_ptr(), &mut self.iter, &mut segment) };
+        // INVARIANT: A bio keeps its pages until it is completed, which `'a` does not outlive; the
+        // shim cuts segments at page boundaries.
+        Some(Segment {
+            page: NonNull::new(segment.bv_page)?,
+            offset: segment.bv_offset as usize,
+            length: segment.bv_len as usize,
+            is_read: self.bio.operation() == Operation::Read,
+            _bio: PhantomData,
+        })
+    }
+}
+
+/// A part of a bio's data that lies in one page.
+///
+/// # Invariants
+///
+/// The page stays allocated for `'a`, and `offset + length` is at most its size.
+#[derive(Clone, Copy)]
+pub(crate) struct Segment<'a> {
+    page: NonNull<bindings::page>,
+    offset: usize,
+    length: usize,
+    /// The bio is a read: its pages are there to be written to.
+    is_read: bool,
+    _bio: PhantomData<&'a Bio>,
+}
+
+impl<'a> Segment<'a> {
+    /// The length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The page that the data lies in.
+    pub(crate) fn page(&self) -> Page<'a> {
+        // SAFETY: By the type invariant the page stays allocated for `'a`.
+        unsafe { Page::from_raw(self.page) }
+    }
+
+    /// Copies the bytes from `from` on out of the page.
+    pub(crate) fn copy_out(&self, from: usize, to: &mut [u8]) {
+        let offset = self.offset_of(from, to.len());
+        // SAFETY: `offset_of` checked the range against the page, and `to` is as long. Whoever
+        // writes to the page meanwhile races with the C copy, not with a Rust reference.
+        unsafe {
+            ffi::pinblk_copy_from_page(
+                to.as_mut_ptr().cast(),
+                self.page.as_ptr(),
+                offset,
+                to.len(),
+            );
+        }
+    }
+
+    /// Copies bytes into the page of a read, from `to` on.
+    pub(crate) fn copy_in(&self, to: usize, from: &[u8]) {
+        assert!(self.is_read, "the pages of a write are its submitter's");
+        let offset = self.offset_of(to, from.len());
+        // SAFETY: As in `copy_out`, and the submitter of a read wants its page written.
+        unsafe {
+            ffi::pinblk_copy_to_page(self.page.as_ptr(), offset, from.as_ptr().cast(), from.len());
+        }
+    }
+
+    fn offset_of(&self, start: usize, length: usize) -> usize {
+        assert!(
+            start <= self.length && length <= self.length - start,
+            "beyond the segment"
+        );
+        self.offset + start
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The C shims, as `sys/shims.h` declares them.
+
+use kernel::{
+    bindings,
+    ffi::{
+        c_int,
+        c_uint,
+        c_ulong,
+        c_void, //
+    }, //
+};
+
+// The lint distrusts structures of the kernel that are empty in some configurations; here only
+// pointers cross. Not `expect`: in other configurations it has nothing to say.
+#[allow(improper_ctypes)]
+unsafe extern "C" {
+    pub(super) static pinblk_features: bindings::blk_features_t;
+
+    pub(super) fn pinblk_bio_segment(
+        bio: *const bindings::bio,
+        iter: *mut bindings::bvec_iter,
+        segment: *mut bindings::bio_vec,
+    );
+
+    pub(super) fn pinblk_frame_alloc(may_sleep: bool) -> *mut c_void;
+    pub(super) fn pinblk_noio_save() -> c_uint;
+    pub(super) fn pinblk_noio_restore(flags: c_uint);
+
+    pub(super) fn pinblk_copy_from_page(
+        to: *mut c_void,
+        page: *mut bindings::page,
+        offset: usize,
+        length: usize,
+    );
+    pub(super) fn pinblk_copy_to_page(
+        page: *mut bindings::page,
+        offset: usize,
+        from: *const c_void,
+        length: usize,
+    );
+
+    pub(super) fn pinblk_put_page(page: *mut bindings::page);
+    pub(super) fn pinblk_page_to_pfn(page: *const bindings::page) -> c_ulong;
+    pub(super) fn pinblk_page_mapcount(page: *const bindings::page) -> c_int;
+    pub(super) fn pinblk_page_folio(page: *mut bindings::page) -> *mut bindings::folio;
+
+    pub(super) fn pinblk_folio_is_typed(folio: *const bindings::folio) -> bool;
+    pub(super) fn pinblk_folio_page_index(
+        folio: *const bindings::folio,
+        page: *const bindings::page,
+    ) -> c_ulong;
+    pub(super) fn pinblk_folio_order(folio: *const bindings::folio) -> c_uint;
+    pub(super) fn pinblk_folio_ref_count(folio: *const bindings::folio) -> c_int;
+    pub(super) fn pinblk_folio_mapcount(folio: *const bindings::folio) -> c_int;
+    pub(super) fn pinblk_folio_maybe_dma_pinned(folio: *mut bindings::folio) -> bool;
+    pub(super) fn pinblk_folio_has_pincount(folio: *const bindings::folio) -> bool;
+    pub(super) fn pinblk_folio_pincount(folio: *const bindings::folio) -> c_int;
+    pub(super) fn pinblk_folio_test_anon(folio: *const bindings::folio) -> bool;
+    pub(super) fn pinblk_folio_test_dirty(folio: *const bindings::folio) -> bool;
+    pub(super) fn pinblk_folio_test_locked(folio: *const bindings::folio) -> bool;
+    pub(super) fn pinblk_folio_test_lru(folio: *const bindings::folio) -> bool;
+    pub(super) fn pinblk_folio_test_uptodate(folio: *const bindings::folio) -> bool;
+    pub(super) fn pinblk_folio_test_writeback(folio: *const bindings::folio) -> bool;
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A misc device whose open files share something.
+//!
+//! `kernel::miscdevice` gives an open file nothing but the registration that it was opened
+//! through, so the shared part lives beside the registration.
+
+use core::{
+    pin::Pin,
+    ptr::from_ref, //
+};
+use kernel::{
+    container_of,
+    fs::File,
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    prelude::*, //
+};
+
+/// An open file of such a device.
+pub(crate) trait OpenFile: Send + Sync + Sized + 'static {
+    /// What all open files share.
+    type Shared: Send + Sync;
+
+    /// Opens a file.
+    fn open(shared: &Self::Shared) -> impl PinInit<Self, Error>;
+
+    /// Serves an ioctl.
+    fn ioctl(&self, request: u32, argument: usize) -> Result;
+}
+
+/// The registration of a misc device, which ends when this is dropped.
+#[pin_data]
+pub(crate) struct SharedMiscDevice<T: OpenFile> {
+    // Initialized first: a file can be opened as soon as the registration is there.
+    shared: T::Shared,
+    #[pin]
+    registration: MiscDeviceRegistration<Adapter<T>>,
+}
+
+impl<T: OpenFile> SharedMiscDevice<T> {
+    /// Registers a device named `name`.
+    pub(crate) fn register(name: &'static CStr, shared: T::Shared) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            shared,
+            registration <- MiscDeviceRegistration::register(MiscDeviceOptions { name }),
+        })
+    }
+}
+
+/// The open file as the kernel crate wants it. Private, so that only [`SharedMiscDevice`]
+/// registers it.
+#[pin_data]
+struct Adapter<T> {
+    #[pin]
+    file: T,
+}
+
+#[vtable]
+impl<T: OpenFile> MiscDevice for Adapter<T> {
+    type Ptr = Pin<KBox<Self>>;
+
+    fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        // SAFETY: Every registration of an `Adapter<T>` is the field of a `SharedMiscDevice<T>`,
+        // which deregisters it before it goes. Its shared part was initialized before, and is
+        // never borrowed mutably.
+        let device = unsafe { &*container_of!(from_ref(misc), SharedMiscDevice<T>, registration) };
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                file <- T::open(&device.shared),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn ioctl(adapter: Pin<&Self>, _file: &File, request: u32, argument: usize) -> Result<isize> {
+        adapter.file.ioctl(request, argument)?;
+        Ok(0)
+    }
+}

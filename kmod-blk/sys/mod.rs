@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The layer over `kernel::bindings` and the C shims: the only place with `unsafe`.
+//!
+//! `kernel::block::mq` exposes neither bios nor a write cache, FUA, discard or an owner, and
+//! nothing in the kernel crate pins user pages, so pinblk has this small layer of its own. Safe
+//! types come out of it.
+
+pub(crate) mod acquire;
+pub(crate) mod bio;
+mod ffi;
+pub(crate) mod folio;
+pub(crate) mod gendisk;
+pub(crate) mod memory;
+pub(crate) mod misc;
+mod wire;
+pub(crate) mod worker;

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/bio.h>
+#include <linux/highmem.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+
+#include "shims.h"
+
+const blk_features_t pinblk_features =
+	BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA | BLK_FEAT_NOWAIT;
+
+/* The part of the bio at the iterator that lies in one page; the iterator moves behind it. */
+void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
+			struct bio_vec *segment)
+{
+	*segment = bio_iter_iovec(bio, *iter);
+	bio_advance_iter_single(bio, iter, segment->bv_len);
+}
+
+/*
+ * Without __GFP_RETRY_MAYFAIL an allocation that may not start I/O is retried for ever when
+ * memory is full, as it may not wake the OOM killer: an I/O error is better than a hang.
+ */
+void *pinblk_frame_alloc(bool may_sleep)
+{
+	gfp_t gfp = may_sleep ? GFP_NOIO | __GFP_RETRY_MAYFAIL : GFP_NOWAIT;
+
+	return (void *)get_zeroed_page(gfp | __GFP_NOWARN);
+}
+
+unsigned int pinblk_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void pinblk_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}
+
+void pinblk_copy_from_page(void *to, struct page *page, size_t offset,
+			   size_t length)
+{
+	memcpy_from_page(to, page, offset, length);
+}
+
+void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
+			 size_t length)
+{
+	memcpy_to_page(page, offset, from, length);
+}
+
+void pinblk_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+unsigned long pinblk_page_to_pfn(const struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+/* As dump_page() prints it: mappings of the page itself, none for a typed page. */
+int pinblk_page_mapcount(const struct page *page)
+{
+	int mapcount = atomic_read(&page->_mapcount) + 1;
+
+	return page_mapcount_is_type(mapcount) ? 0 : mapcount;
+}
+
+struct folio *pinblk_page_folio(struct page *page)
+{
+	return page_folio(page);
+}
+
+/*
+ * Slabs, page tables and the like use the words of struct page for themselves; hugetlb folios
+ * have a type too, but are folios in every other respect.
+ */
+bool pinblk_folio_is_typed(const struct folio *folio)
+{
+	return page_has_type(&folio->page) && !folio_test_hugetlb(folio);
+}
+
+unsigned long pinblk_folio_page_index(const struct folio *folio,
+				      const struct page *page)
+{
+	return page_pgoff(folio, page);
+}
+
+unsigned int pinblk_folio_order(const struct folio *folio)
+{
+	return folio_order(folio);
+}
+
+int pinblk_folio_ref_count(const struct folio *folio)
+{
+	return folio_ref_count(folio);
+}
+
+int pinblk_folio_mapcount(const struct folio *folio)
+{
+	return folio_mapcount(folio);
+}
+
+bool pinblk_folio_maybe_dma_pinned(struct folio *folio)
+{
+	return folio_maybe_dma_pinned(folio);
+}
+
+bool pinblk_folio_has_pincount(const struct folio *folio)
+{
+	return folio_has_pincount(folio);
+}
+
+int pinblk_folio_pincount(const struct folio *folio)
+{
+	return atomic_read(&folio->_pincount);
+}
+
+bool pinblk_folio_test_anon(const struct folio *folio)
+{
+	return folio_test_anon(folio);
+}
+
+bool pinblk_folio_test_dirty(const struct folio *folio)
+{
+	return folio_test_dirty(folio);
+}
+
+bool pinblk_folio_test_locked(const struct folio *folio)
+{
+	return folio_test_locked(folio);
+}
+
+bool pinblk_folio_test_lru(const struct folio *folio)
+{
+	return folio_test_lru(folio);
+}
+
+bool pinblk_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+bool pinblk_folio_test_writeback(const struct folio *folio)
+{
+	return folio_test_writeback(folio);
+}

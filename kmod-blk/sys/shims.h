@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the kernel has only as macros and static inlines, as symbols that Rust can link to.
+ *
+ * sys/ffi.rs declares the same for Rust.
+ */
+#ifndef PINBLK_SHIMS_H
+#define PINBLK_SHIMS_H
+
+#include <linux/blkdev.h>
+#include <linux/mm.h>
+
+extern const blk_features_t pinblk_features;
+
+void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
+			struct bio_vec *segment);
+
+void *pinblk_frame_alloc(bool may_sleep);
+unsigned int pinblk_noio_save(void);
+void pinblk_noio_restore(unsigned int flags);
+
+void pinblk_copy_from_page(void *to, struct page *page, size_t offset,
+			   size_t length);
+void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
+			 size_t length);
+
+void pinblk_put_page(struct page *page);
+unsigned long pinblk_page_to_pfn(const struct page *page);
+int pinblk_page_mapcount(const struct page *page);
+struct folio *pinblk_page_folio(struct page *page);
+
+bool pinblk_folio_is_typed(const struct folio *folio);
+unsigned long pinblk_folio_page_index(const struct folio *folio,
+				      const struct page *page);
+unsigned int pinblk_folio_order(const struct folio *folio);
+int pinblk_folio_ref_count(const struct folio *folio);
+int pinblk_folio_mapcount(const struct folio *folio);
+bool pinblk_folio_maybe_dma_pinned(struct folio *folio);
+bool pinblk_folio_has_pincount(const struct folio *folio);
+int pinblk_folio_pincount(const struct folio *folio);
+bool pinblk_folio_test_anon(const struct folio *folio);
+bool pinblk_folio_test_dirty(const struct folio *folio);
+bool pinblk_folio_test_locked(const struct folio *folio);
+bool pinblk_folio_test_lru(const struct folio *folio);
+bool pinblk_folio_test_uptodate(const struct folio *folio);
+bool pinblk_folio_test_writeback(const struct folio *folio);
+
+#endif /* PINBLK_SHIMS_H */

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The structures of the ioctl interface, as bytes that userspace sends and sees.
+//!
+//! Their fields are integers, and the interface asserts that the sizes of the fields add up to the
+//! size of the structure: there is no padding.
+
+use crate::abi::{
+    Dma,
+    Dump,
+    Hello,
+    Hold,
+    Release,
+    Statistics, //
+};
+use kernel::transmute::{
+    AsBytes,
+    FromBytes, //
+};
+
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for Hello {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for Hold {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for Dma {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for Release {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for Dump {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for Hello {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for Hold {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for Dump {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for Statistics {}
