@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The name of a cell: a scenario on one setup with one acquisition and one policy.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum whose variants have fixed names, listed in order in `ALL`.
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $type { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $type {
+            /// Every value, in the order in which cells are listed.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name in cell names, file names and messages.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+named! {
+    /// What is under test below the scenario.
+    Setup {
+        /// No block device takes part.
+        None = "none",
+        /// The bare block device.
+        Bdev = "bdev",
+        /// ext4 with its defaults: ordered data, 4 KiB blocks.
+        Ext4 = "ext4",
+        /// XFS with its defaults.
+        Xfs = "xfs",
+        /// A FUSE filesystem with direct I/O, whose backing files are on ext4.
+        FuseDirectExt4 = "fuse-direct-ext4",
+    }
+}
+
+named! {
+    /// Who takes the pages, and how.
+    Acquisition {
+        /// The kernel's own path, as in O_DIRECT.
+        Kernel = "kernel",
+        /// pinblk, by `get_user_pages`: references.
+        Get = "get",
+        /// pinblk, by `pin_user_pages`: pins.
+        Pin = "pin",
+    }
+}
+
+named! {
+    /// What pinblk does about writeback of pages that may be DMA-pinned.
+    Policy {
+        /// Written and counted: what every disk does.
+        Observe = "observe",
+    }
+}
+
+/// A cell: the unit that runs and has one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cell {
+    /// Name of the scenario in the catalogue.
+    pub scenario: String,
+    /// What is below it.
+    pub setup: Setup,
+    /// Who takes the pages.
+    pub acquisition: Acquisition,
+    /// What the driver does about pinned pages.
+    pub policy: Policy,
+}
+
+impl Cell {
+    /// The cell's own path below a folder of snapshots or artefacts, without an extension.
+    pub fn path(&self) -> String {
+        format!("{}/{}__{}__{}", self.scenario, self.setup, self.acquisition, self.policy)
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::{}::{}::{}", self.scenario, self.setup, self.acquisition, self.policy)
+    }
+}
+
+/// Why a text is not the name of a cell.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NameError {
+    /// Not four parts.
+    #[error("'{0}' is not of the form scenario::setup::acquisition::policy")]
+    Form(String),
+    /// One part is not known.
+    #[error("'{cell}' names the {part} '{name}', which does not exist; there are: {known}")]
+    Part {
+        /// The whole name.
+        cell: String,
+        /// Which part of it.
+        part: &'static str,
+        /// What it says there.
+        name: String,
+        /// What it could say.
+        known: String,
+    },
+}
+
+impl FromStr for Cell {
+    type Err = NameError;
+
+    fn from_str(cell: &str) -> Result<Self, NameError> {
+        let parts: Vec<&str> = cell.split("::").collect();
+        let &[scenario, setup, acquisition, policy] = parts.as_slice() else {
+            return Err(NameError::Form(cell.to_owned()));
+        };
+        Ok(Self {
+            scenario: scenario.to_owned(),
+            setup: find(cell, "setup", setup, Setup::ALL)?,
+            acquisition: find(cell, "acquisition", acquisition, Acquisition::ALL)?,
+            policy: find(cell, "policy", policy, Policy::ALL)?,
+        })
+    }
+}
+
+fn find<T: Copy + fmt::Display>(
+    cell: &str,
+    part: &'static str,
+    name: &str,
+    all: &[T],
+) -> Result<T, NameError> {
+    all.iter().copied().find(|value| value.to_string() == name).ok_or_else(|| NameError::Part {
+        cell: cell.to_owned(),
+        part,
+        name: name.to_owned(),
+        known: all.iter().map(T::to_string).collect::<Vec<_>>().join(", "),
+    })
+}
+
+impl Serialize for Cell {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cell {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_survives_the_way_there_and_back() {
+        for setup in Setup::ALL {
+            for acquisition in Acquisition::ALL {
+                let name = format!("dio_write::{setup}::{acquisition}::observe");
+                assert_eq!(name.parse::<Cell>().unwrap().to_string(), name);
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_part_is_named_with_what_there_is() {
+        let error = "dio_write::zfs::kernel::observe".parse::<Cell>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "'dio_write::zfs::kernel::observe' names the setup 'zfs', which does not exist; \
+             there are: none, bdev, ext4, xfs, fuse-direct-ext4"
+        );
+        assert_eq!("dio_write".parse::<Cell>(), Err(NameError::Form("dio_write".into())));
+    }
+}

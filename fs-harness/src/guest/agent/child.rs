@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Follows a scenario's process: passes on what it says, and judges how it ended.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use crate::guest::error::{Doing, Error, Result};
+use crate::protocol::FromGuest;
+use crate::record::{Outcome, OutcomeKind, Verdict};
+
+/// What a scenario has said until now.
+#[derive(Default)]
+struct Said {
+    checks: usize,
+    violated: Vec<String>,
+    skipped: Option<String>,
+}
+
+/// Follows the process to its end.
+pub(super) fn follow(
+    mut scenario: Child,
+    mut pass_on: impl FnMut(&FromGuest) -> Result<()>,
+) -> Result<Outcome> {
+    let (Some(stdout), Some(stderr)) = (scenario.stdout.take(), scenario.stderr.take()) else {
+        return Err(Error::Unexpected("the scenario was started without pipes".to_owned()));
+    };
+    let last_words = thread::spawn(move || read_all(stderr));
+    let mut said = Said::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.doing("read what the scenario says")?;
+        match serde_json::from_str::<FromGuest>(&line) {
+            Ok(message) => {
+                said.note(&message);
+                pass_on(&message)?;
+            }
+            Err(_) => pass_on(&FromGuest::Doing(format!("the scenario printed: {line}")))?,
+        }
+    }
+    let status = scenario.wait().doing("wait for the scenario")?;
+    let last_words = last_words.join().unwrap_or_default();
+    Ok(said.outcome(status, &last_words))
+}
+
+impl Said {
+    fn note(&mut self, message: &FromGuest) {
+        match message {
+            FromGuest::Check(check) => {
+                self.checks += 1;
+                if check.verdict == Verdict::Violated {
+                    self.violated.push(check.text.clone());
+                }
+            }
+            FromGuest::Skip(what) => self.skipped = Some(what.clone()),
+            FromGuest::Ready { .. }
+            | FromGuest::Doing(_)
+            | FromGuest::Step(_)
+            | FromGuest::Verdict { .. } => {}
+        }
+    }
+
+    fn outcome(self, status: ExitStatus, last_words: &str) -> Outcome {
+        let failed = |detail| Outcome { kind: OutcomeKind::Failed, detail };
+        if let Some(number) = status.signal() {
+            let signal =
+                Signal::try_from(number).map_or_else(|_| number.to_string(), |signal| signal.to_string());
+            return failed(format!("the scenario was killed by {signal}{}", after(last_words)));
+        }
+        if !status.success() {
+            return failed(format!("the scenario stopped{}", after(last_words)));
+        }
+        if let Some(first) = self.violated.first() {
+            let count = self.violated.len();
+            let checks = self.checks;
+            return failed(format!("{count} of {checks} checks violated, the first: {first}"));
+        }
+        if let Some(what) = self.skipped {
+            return Outcome {
+                kind: OutcomeKind::Skipped,
+                detail: format!("the kernel under test lacks {what}"),
+            };
+        }
+        if self.checks == 0 {
+            return failed("the scenario ended without a word".to_owned());
+        }
+        Outcome { kind: OutcomeKind::Passed, detail: String::new() }
+    }
+}
+
+fn after(last_words: &str) -> String {
+    let words = last_words.trim().replace('\n', "; ");
+    if words.is_empty() { String::new() } else { format!(": {words}") }
+}
+
+fn read_all(mut from: impl Read) -> String {
+    let mut bytes = Vec::new();
+    // What could be read before an error is all that there is.
+    let _ = from.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Check;
+
+    fn said(verdicts: &[Verdict]) -> Said {
+        let mut said = Said::default();
+        for &verdict in verdicts {
+            said.note(&FromGuest::Check(Check { text: "water is wet".into(), verdict, detail: None }));
+        }
+        said
+    }
+
+    fn ended(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn only_checks_that_hold_pass() {
+        let outcome = said(&[Verdict::Holds, Verdict::Holds]).outcome(ended(0), "");
+        assert_eq!(outcome.kind, OutcomeKind::Passed);
+    }
+
+    #[test]
+    fn silence_fails() {
+        let outcome = said(&[]).outcome(ended(0), "");
+        assert_eq!(outcome.kind, OutcomeKind::Failed);
+        assert_eq!(outcome.detail, "the scenario ended without a word");
+    }
+
+    #[test]
+    fn a_violated_check_fails_even_beside_a_skip() {
+        let mut said = said(&[Verdict::Holds, Verdict::Violated]);
+        said.note(&FromGuest::Skip("water".into()));
+        let outcome = said.outcome(ended(0), "");
+        assert_eq!(outcome.detail, "1 of 2 checks violated, the first: water is wet");
+    }
+
+    #[test]
+    fn a_crash_fails_whatever_held_before() {
+        let outcome = said(&[Verdict::Holds]).outcome(ExitStatus::from_raw(7), "");
+        assert_eq!(outcome.kind, OutcomeKind::Failed);
+        assert_eq!(outcome.detail, "the scenario was killed by SIGBUS");
+        let outcome = said(&[Verdict::Holds]).outcome(ended(101), "thread 'main' panicked\nat here\n");
+        assert_eq!(outcome.detail, "the scenario stopped: thread 'main' panicked; at here");
+    }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the guest needs before a cell can run.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+use nix::sys::utsname::uname;
+
+use crate::guest::error::{Doing, Result};
+
+const DRIVER: &str = "/pinblk.ko";
+
+const MOUNTS: &[(&str, &str)] = &[
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("debugfs", "/sys/kernel/debug"),
+    ("configfs", "/sys/kernel/config"),
+    ("tmpfs", "/tmp"),
+    ("tmpfs", "/run"),
+    ("tmpfs", "/mnt"),
+];
+
+/// Knobs of the kernel that would otherwise act on their own time.
+const QUIET: &[(&str, &str)] = &[
+    // No periodic writeback: what is written is written because a scenario asked.
+    ("/proc/sys/vm/dirty_writeback_centisecs", "0"),
+];
+
+pub(super) fn mount_all() -> Result<()> {
+    for (kind, target) in MOUNTS {
+        fs::create_dir_all(target).doing(format!("make {target}"))?;
+        mount(Some(*kind), *target, Some(*kind), MsFlags::empty(), None::<&str>)
+            .doing(format!("mount {kind} at {target}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn load_driver() -> Result<()> {
+    let module = File::open(DRIVER).doing(format!("open {DRIVER}"))?;
+    finit_module(&module, &CString::default(), ModuleInitFlags::empty()).doing(format!("load {DRIVER}"))
+}
+
+pub(super) fn quiet() -> Result<()> {
+    for (path, value) in QUIET {
+        fs::write(path, value).doing(format!("write {value} to {path}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn kernel_release() -> Result<String> {
+    Ok(uname().doing("ask for the kernel's release")?.release().to_string_lossy().into_owned())
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a scenario stands on: files and memory to work with, and a place to say what was seen.
+
+use std::fs;
+use std::io::{self, Write};
+
+use nix::sys::mman::MmapAdvise;
+
+use super::counters::Counters;
+use super::device::{Device, Hold};
+use super::error::{Doing, Error, Result};
+use super::file::TestFile;
+use super::kmsg::Tail;
+use super::memory::Memory;
+use super::site::Site;
+use crate::cell::{Acquisition, Cell, Setup};
+use crate::dump_page::DumpPage;
+use crate::page::{Page, PageState};
+use crate::pattern::Pattern;
+use crate::protocol::{self, FromGuest};
+use crate::record::{Check, Step, Traffic, Verdict};
+
+/// The bed of one cell.
+pub struct Bed {
+    cell: Cell,
+    device: Device,
+    site: Site,
+    kernel_log: Tail,
+    /// Counters when the cell began.
+    base: Counters,
+    /// Counters at the last step.
+    last: Counters,
+    /// Checks made so far.
+    checks: usize,
+}
+
+impl Bed {
+    pub(crate) fn new(cell: Cell) -> Result<Self> {
+        let device = Device::open()?;
+        let base = Counters::read(&device)?;
+        let site = Site::of(cell.setup);
+        Ok(Self { cell, device, site, kernel_log: Tail::start()?, base, last: base, checks: 0 })
+    }
+
+    /// The driver.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// How pinblk takes pages in this cell.
+    pub fn acquisition(&self) -> Acquisition {
+        self.cell.acquisition
+    }
+
+    /// A file of whole pages that holds `pattern`, on the media and not in the page cache.
+    pub fn file(&mut self, name: &str, pattern: Pattern, pages: usize) -> Result<TestFile> {
+        let backing = self.site.backing(name)?;
+        let made = TestFile::new(backing.clone(), pages);
+        let mut options = fs::File::options();
+        options.write(true).create(self.cell.setup != Setup::Bdev);
+        let mut file = options.open(&backing).doing(format!("make {}", backing.display()))?;
+        file.write_all(&pattern.bytes(0, made.length())).doing(format!("write {}", backing.display()))?;
+        file.sync_all().doing(format!("fsync {}", backing.display()))?;
+        drop(file);
+        drop_caches()?;
+        self.restart_counting()?;
+        Ok(TestFile::new(self.site.path(name)?, pages))
+    }
+
+    /// Anonymous memory of single pages, filled and thereby touched.
+    pub fn anonymous(&self, pattern: Pattern, pages: usize) -> Result<Memory> {
+        let memory = Memory::anonymous(pages)?;
+        memory.fill(pattern);
+        Ok(memory)
+    }
+
+    /// Ends a step: what was counted since the last one, and the pages of `hold` if it has any.
+    pub fn observe(&mut self, step: &str, hold: Option<&Hold>) -> Result<Step> {
+        let pages = match hold {
+            Some(hold) => self.look(hold)?,
+            None => Vec::new(),
+        };
+        let now = Counters::settled(&self.device, self.base)?;
+        let last = std::mem::replace(&mut self.last, now);
+        let step = Step {
+            name: step.to_owned(),
+            pins: now.pins.since(last.pins),
+            device_pins: now.device_pins().since(last.device_pins()),
+            device_references: now.device_references().since(last.device_references()),
+            traffic: now.traffic_since(&last),
+            pages,
+        };
+        send(&FromGuest::Step(Box::new(step.clone())))?;
+        for page in &step.pages {
+            let disagreements = page.disagreements();
+            if !disagreements.is_empty() {
+                self.check_that("dump_page and the driver agree", false, || disagreements.join("; "))?;
+            }
+        }
+        Ok(step)
+    }
+
+    /// Records whether a property holds; the scenario goes on either way.
+    pub fn check(&mut self, text: &str, holds: bool) -> Result<()> {
+        self.check_that(text, holds, String::new)
+    }
+
+    /// Records whether a property holds, and what was found instead.
+    pub fn check_that(&mut self, text: &str, holds: bool, found: impl FnOnce() -> String) -> Result<()> {
+        self.checks += 1;
+        let verdict = if holds { Verdict::Holds } else { Verdict::Violated };
+        let detail = (!holds).then(found).filter(|detail| !detail.is_empty());
+        send(&FromGuest::Check(Check { text: text.to_owned(), verdict, detail }))
+    }
+
+    /// Records whether `data` is the pattern's, from its first byte on.
+    pub fn check_data(&mut self, text: &str, pattern: Pattern, data: &[u8]) -> Result<()> {
+        let difference = pattern.difference(0, data);
+        self.check_that(text, difference.is_none(), || {
+            difference.map(|difference| difference.to_string()).unwrap_or_default()
+        })
+    }
+
+    /// Records a property that the rest of the scenario needs, and stops the scenario without it.
+    pub fn require(&mut self, text: &str, holds: bool) -> Result<()> {
+        self.check(text, holds)?;
+        if holds { Ok(()) } else { Err(Error::Required(text.to_owned())) }
+    }
+
+    /// The file's bytes from the media: all clean page cache is dropped first. Ends a step, and
+    /// checks that the device was read.
+    pub fn read_back(&mut self, file: &TestFile) -> Result<Vec<u8>> {
+        drop_caches()?;
+        let bytes = file.bytes()?;
+        let step = self.observe("read back after dropping caches", None)?;
+        let read: u64 =
+            step.traffic.iter().filter(|traffic| is_read(traffic)).map(|traffic| traffic.bytes).sum();
+        self.check_that("the data was read back from the device", read >= bytes.len() as u64, || {
+            format!("the device read {read} bytes")
+        })?;
+        Ok(bytes)
+    }
+
+    /// The last checks of every cell: nothing stays pinned, and the filesystem is whole.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if self.checks == 0 {
+            return Err(Error::Unexpected("it checked nothing".to_owned()));
+        }
+        let now = Counters::settled(&self.device, self.base)?;
+        let outstanding = now.pins.since(self.base.pins).outstanding();
+        self.check_that("every pin is released", outstanding == 0, || {
+            format!("{outstanding} more acquired than released")
+        })?;
+        let references = now.device_references().since(self.base.device_references()).outstanding();
+        self.check_that("every reference that pinblk took is released", references == 0, || {
+            format!("{references} more acquired than released")
+        })?;
+        if let Some(checked) = self.site.check()? {
+            let text = format!("{} finds the unmounted filesystem clean", checked.program);
+            self.check_that(&text, checked.complaint.is_none(), || checked.complaint.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// What has been counted until now belongs to no step.
+    fn restart_counting(&mut self) -> Result<()> {
+        self.last = Counters::settled(&self.device, self.base)?;
+        Ok(())
+    }
+
+    fn look(&mut self, hold: &Hold) -> Result<Vec<Page>> {
+        drain_lru()?;
+        (0..hold.pages()).map(|index| self.look_at(hold, index)).collect()
+    }
+
+    fn look_at(&mut self, hold: &Hold, index: u32) -> Result<Page> {
+        self.kernel_log.records()?;
+        let state = PageState::from(&hold.dump(index)?);
+        let raw: Vec<String> = self
+            .kernel_log
+            .records()?
+            .into_iter()
+            .map(|record| record.text)
+            .skip_while(|line| !line.starts_with("page: "))
+            .collect();
+        let end = raw
+            .iter()
+            .position(|line| line.starts_with("page dumped because: "))
+            .map_or(raw.len(), |at| at + 1);
+        let dump = DumpPage::parse(raw[..end].iter().map(String::as_str)).map_err(|error| {
+            Error::Unexpected(format!("dump_page printed what pinbed cannot read: {error}"))
+        })?;
+        Ok(Page { name: format!("page {index} of the hold"), dump, state, raw: raw[..end].to_vec() })
+    }
+}
+
+fn is_read(traffic: &Traffic) -> bool {
+    traffic.direction == crate::record::Direction::Read
+}
+
+/// Sends a message to PID 1, which reads this process's standard output.
+pub(crate) fn send(message: &FromGuest) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(protocol::line(message).as_bytes()).and_then(|()| out.flush()).doing("report to the agent")
+}
+
+/// Drops all clean page cache that is not mapped.
+fn drop_caches() -> Result<()> {
+    fs::write("/proc/sys/vm/drop_caches", "1").doing("drop caches")
+}
+
+/// Moves pages from this processor's batches to the LRU lists: a page in a batch has one more reference.
+fn drain_lru() -> Result<()> {
+    // madvise_cold() drains before it looks at the range.
+    Memory::anonymous(1)?.advise(MmapAdvise::MADV_COLD)
+}

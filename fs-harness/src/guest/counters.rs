@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the kernel and the driver have counted so far.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use pinblk_abi as abi;
+
+use super::device::Device;
+use super::error::{Doing, Error, Result};
+use crate::record::{Class, Counted, Direction, Traffic};
+
+/// All counters at one moment.
+#[derive(Clone, Copy, Default)]
+pub struct Counters {
+    /// The kernel's own, of `/proc/vmstat`.
+    pub pins: Counted,
+    statistics: abi::Statistics,
+}
+
+impl Counters {
+    /// Reads them, once the kernel's count of outstanding pins has settled to what the driver holds:
+    /// completed reads may release their pins from a worker, after the system call has returned.
+    ///
+    /// A count that does not settle within two seconds is returned as it is.
+    pub fn settled(device: &Device, base: Self) -> Result<Self> {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let now = Self::read(device)?;
+            let by_kernel = now.pins.since(base.pins).outstanding();
+            let by_driver = now.device_pins().since(base.device_pins()).outstanding();
+            if by_kernel == by_driver || Instant::now() >= deadline {
+                return Ok(now);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Reads them as they are.
+    pub fn read(device: &Device) -> Result<Self> {
+        Ok(Self { pins: vmstat_pins()?, statistics: device.statistics()? })
+    }
+
+    /// Pages acquired and released by pin, by the driver's own account.
+    pub fn device_pins(&self) -> Counted {
+        Counted { acquired: self.statistics.pin_acquired, released: self.statistics.pin_released }
+    }
+
+    /// Pages acquired and released by reference, by the driver's own account.
+    pub fn device_references(&self) -> Counted {
+        Counted { acquired: self.statistics.get_acquired, released: self.statistics.get_released }
+    }
+
+    /// Bios since `earlier`, without the classes that saw none.
+    pub fn traffic_since(&self, earlier: &Self) -> Vec<Traffic> {
+        let directions = [
+            (Direction::Read, &self.statistics.reads, &earlier.statistics.reads),
+            (Direction::Write, &self.statistics.writes, &earlier.statistics.writes),
+        ];
+        let mut all = Vec::new();
+        for (direction, now, then) in directions {
+            for (class, index) in CLASSES {
+                let (now, then) = (now[index], then[index]);
+                let traffic = Traffic {
+                    direction,
+                    class,
+                    bios: now.bios - then.bios,
+                    pages: now.pages - then.pages,
+                    bytes: now.bytes - then.bytes,
+                    pinned_pages: now.pinned_pages - then.pinned_pages,
+                };
+                if traffic.bios > 0 {
+                    all.push(traffic);
+                }
+            }
+        }
+        all
+    }
+}
+
+const CLASSES: [(Class, usize); abi::CLASSES] = [
+    (Class::UserPinned, abi::CLASS_USER_PINNED),
+    (Class::PageCache, abi::CLASS_PAGE_CACHE),
+    (Class::Metadata, abi::CLASS_METADATA),
+    (Class::Other, abi::CLASS_OTHER),
+];
+
+/// `nr_foll_pin_*`, after folding the per-CPU parts in: without that they lag.
+fn vmstat_pins() -> Result<Counted> {
+    fs::write("/proc/sys/vm/stat_refresh", "1").doing("write /proc/sys/vm/stat_refresh")?;
+    let text = fs::read_to_string("/proc/vmstat").doing("read /proc/vmstat")?;
+    let value = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .ok_or_else(|| Error::Lacking(format!("{name} in /proc/vmstat")))
+    };
+    Ok(Counted { acquired: value("nr_foll_pin_acquired ")?, released: value("nr_foll_pin_released ")? })
+}

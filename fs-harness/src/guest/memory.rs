@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Mapped memory that a device may write at any moment: reached by copies only, never by reference.
+
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+
+use nix::sys::mman::{self, MapFlags, MmapAdvise, ProtFlags};
+
+use super::error::{Doing, Result};
+use crate::pattern::{Difference, Pattern};
+
+/// Bytes of a page.
+pub const PAGE: usize = 4096;
+
+/// A mapping of whole pages, unmapped when dropped.
+pub struct Memory {
+    start: NonNull<c_void>,
+    length: NonZeroUsize,
+}
+
+impl Memory {
+    /// Anonymous memory of single pages, not yet touched.
+    pub fn anonymous(pages: usize) -> Result<Self> {
+        let length = length_of(pages);
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice replaces no other.
+        let start = unsafe { mman::mmap_anonymous(None, length, protection, MapFlags::MAP_PRIVATE) }
+            .doing(format!("map {pages} anonymous pages"))?;
+        let memory = Self { start, length };
+        memory.advise(MmapAdvise::MADV_NOHUGEPAGE)?;
+        Ok(memory)
+    }
+
+    /// The first pages of a file, shared.
+    pub fn shared(file: impl AsFd, pages: usize) -> Result<Self> {
+        let length = length_of(pages);
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice replaces no other; the bytes
+        // are reached by copies, so the file may change below it.
+        let start = unsafe { mman::mmap(None, length, protection, MapFlags::MAP_SHARED, file, 0) }
+            .doing(format!("map {pages} pages of a file"))?;
+        Ok(Self { start, length })
+    }
+
+    /// User address of the first byte.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr() as u64
+    }
+
+    /// Number of bytes.
+    pub fn length(&self) -> usize {
+        self.length.get()
+    }
+
+    /// Number of pages.
+    pub fn pages(&self) -> u32 {
+        u32::try_from(self.length() / PAGE).expect("mappings of the guest are far below 2^32 pages")
+    }
+
+    /// Pointer to the first byte, for system calls.
+    pub(crate) fn pointer(&self) -> *mut u8 {
+        self.start.as_ptr().cast()
+    }
+
+    /// Fills the memory by the processor, which touches and dirties every page.
+    pub fn fill(&self, pattern: Pattern) {
+        let bytes = pattern.bytes(0, self.length());
+        // SAFETY: the mapping is `length` bytes long, writable, and no reference to it exists.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.pointer(), bytes.len()) };
+    }
+
+    /// A copy of the bytes as they are now.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.length()];
+        // SAFETY: the mapping is `length` bytes long and readable, and no reference to it exists.
+        unsafe { std::ptr::copy_nonoverlapping(self.pointer(), bytes.as_mut_ptr(), bytes.len()) };
+        bytes
+    }
+
+    /// Where the bytes are not the pattern's.
+    pub fn difference(&self, pattern: Pattern) -> Option<Difference> {
+        pattern.difference(0, &self.bytes())
+    }
+
+    pub(crate) fn advise(&self, advice: MmapAdvise) -> Result<()> {
+        // SAFETY: the range is exactly this mapping, and none of the advices used here frees it.
+        unsafe { mman::madvise(self.start, self.length(), advice) }
+            .doing(format!("madvise {advice:?} {} bytes", self.length()))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the range is exactly this mapping, and nothing borrows from it.
+        let unmapped = unsafe { mman::munmap(self.start, self.length()) };
+        debug_assert!(unmapped.is_ok(), "munmap of a whole mapping fails for wrong arguments only");
+    }
+}
+
+fn length_of(pages: usize) -> NonZeroUsize {
+    // No scenario maps nothing.
+    NonZeroUsize::new(pages * PAGE).unwrap_or_else(|| unreachable!("a mapping of no pages"))
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Everything that only runs inside the guest.
+//!
+//! [`agent`] is PID 1: it makes the [`site`] of a cell, starts the scenario as a process of its own
+//! ([`scenario`]) and gives the verdict. A scenario stands on a [`bed`].
+
+pub mod agent;
+pub mod bed;
+pub mod counters;
+pub mod device;
+pub mod error;
+pub mod file;
+pub mod fuse;
+pub mod io;
+pub mod kmsg;
+pub mod memory;
+pub mod scenario;
+pub mod site;
+
+pub use bed::Bed;
+pub use error::{Error, Result};

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The process in which a scenario runs, so that its crash is a failed cell and not a guest panic.
+
+use std::process::ExitCode;
+
+use super::bed::{Bed, send};
+use super::error::{Error, Result};
+use crate::cell::Cell;
+use crate::protocol::FromGuest;
+
+/// Runs one scenario to its end and says everything to the agent; the exit code tells only whether it got there.
+pub fn run(cell: Cell, scenario: fn(&mut Bed) -> Result<()>) -> ExitCode {
+    match on_a_bed(cell, scenario) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn on_a_bed(cell: Cell, scenario: fn(&mut Bed) -> Result<()>) -> Result<()> {
+    let ran = Bed::new(cell).and_then(|mut bed| {
+        scenario(&mut bed)?;
+        bed.finish()
+    });
+    match ran {
+        Err(Error::Lacking(what)) => send(&FromGuest::Skip(what)),
+        result => result,
+    }
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What guest and host say to each other on the agent's virtio-serial port: one JSON message a line.
+//!
+//! The guest speaks first. The host answers [`FromGuest::Ready`] with one [`ToGuest::Run`]; the guest
+//! sends what happens as it happens, then exactly one [`FromGuest::Verdict`], and ends itself.
+//! The same messages but for `Ready` and `Verdict` go from a scenario's process to PID 1.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cell::Cell;
+use crate::record::{Check, Outcome, Step};
+
+/// Version of these messages; the two sides must agree.
+pub const VERSION: u32 = 1;
+
+/// Name of the virtio-serial port that carries these messages.
+pub const AGENT_PORT: &str = "pinbed.agent";
+
+/// Name of the virtio-serial port that carries `/dev/kmsg` records, guest to host.
+pub const KERNEL_LOG_PORT: &str = "pinbed.kmsg";
+
+/// From the guest to the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromGuest {
+    /// The first message: the agent waits for a cell.
+    Ready {
+        /// [`VERSION`].
+        protocol: u32,
+        /// Release of the kernel, as `uname -r` prints it.
+        kernel: String,
+    },
+    /// What the guest does now; any message shows progress, this one says which.
+    Doing(String),
+    /// A step of the scenario.
+    Step(Box<Step>),
+    /// A check of the scenario.
+    Check(Check),
+    /// The kernel lacks what the scenario needs.
+    Skip(String),
+    /// How the cell ended, by the agent.
+    Verdict {
+        /// Passed, failed or skipped; harness error where the agent itself failed.
+        outcome: Outcome,
+        /// The line that the agent wrote to the kernel's log just before: the log is complete when it has arrived.
+        log_mark: String,
+    },
+}
+
+/// From the host to the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToGuest {
+    /// Run this cell, then end.
+    Run {
+        /// Which.
+        cell: Cell,
+        /// Tells this run from every other.
+        nonce: String,
+        /// A fault to commit, for the self-test.
+        fault: Option<AgentFault>,
+    },
+}
+
+/// Faults of the agent that the host must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentFault {
+    /// End the guest without a verdict.
+    NoVerdict,
+    /// Send two verdicts.
+    TwoVerdicts,
+    /// Send what is not a message.
+    Garbage,
+}
+
+/// Writes a message as a line.
+pub fn line(message: &impl Serialize) -> String {
+    // Serialising fails for maps with keys that are not strings only; no message has one.
+    let mut text = serde_json::to_string(message).unwrap_or_else(|error| unreachable!("{error}"));
+    text.push('\n');
+    text
+}

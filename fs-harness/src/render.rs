@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The readable rendering of a record: what is reviewed as a snapshot.
+//!
+//! Only pointers, frame numbers, inode numbers, times and raw words are replaced; a count never is.
+//! Left out, and kept in `record.json`: bios of class metadata, whose number depends on when a
+//! journal commits, and the environment, which belongs to the run.
+
+use std::fmt::{self, Write as _};
+
+use crate::dump_page::{DumpPage, Kind};
+use crate::kernel_log;
+use crate::page::Page;
+use crate::record::{Class, Counted, Direction, OutcomeKind, Record, Step, Traffic, Verdict};
+
+/// Renders a record as the text of a snapshot.
+pub fn render(record: &Record) -> String {
+    let mut text = String::new();
+    // Writing to a String never fails.
+    let _ = write(&mut text, record);
+    text
+}
+
+fn write(out: &mut String, record: &Record) -> fmt::Result {
+    let cell = &record.cell;
+    writeln!(out, "scenario     {}", cell.scenario)?;
+    writeln!(out, "setup        {}", cell.setup)?;
+    writeln!(out, "acquisition  {}", cell.acquisition)?;
+    writeln!(out, "policy       {}", cell.policy)?;
+    for step in &record.steps {
+        write_step(out, step)?;
+    }
+    writeln!(out, "\nchecks")?;
+    for check in &record.checks {
+        match check.verdict {
+            Verdict::Holds => writeln!(out, "  holds     {}", check.text)?,
+            Verdict::Violated => {
+                writeln!(out, "  VIOLATED  {}", check.text)?;
+                if let Some(detail) = &check.detail {
+                    writeln!(out, "            {detail}")?;
+                }
+            }
+        }
+    }
+    if !record.log.is_empty() {
+        writeln!(out, "\nkernel log")?;
+        for line in &record.log {
+            writeln!(out, "  {:<10} {}", line.rule, kernel_log::normalise(&line.text))?;
+        }
+    }
+    if record.outcome.kind != OutcomeKind::Passed {
+        writeln!(out, "\noutcome      {}: {}", record.outcome.kind, record.outcome.detail)?;
+    }
+    Ok(())
+}
+
+fn write_step(out: &mut String, step: &Step) -> fmt::Result {
+    writeln!(out, "\nstep {}", step.name)?;
+    writeln!(out, "  pins      {}", counted(step.pins))?;
+    for (what, counts) in [("pins", step.device_pins), ("references", step.device_references)] {
+        if !counts.is_zero() {
+            writeln!(out, "  pinblk    {what} {}", counted(counts))?;
+        }
+    }
+    for traffic in step.traffic.iter().filter(|traffic| traffic.class != Class::Metadata) {
+        writeln!(out, "  bios      {}", bios(traffic))?;
+    }
+    for page in &step.pages {
+        write_page(out, page)?;
+    }
+    Ok(())
+}
+
+fn counted(Counted { acquired, released }: Counted) -> String {
+    format!("acquired +{acquired} released +{released}")
+}
+
+fn bios(traffic: &Traffic) -> String {
+    let direction = match traffic.direction {
+        Direction::Read => "read",
+        Direction::Write => "write",
+    };
+    let class = match traffic.class {
+        Class::UserPinned => "user-pinned",
+        Class::PageCache => "page cache",
+        Class::Metadata => "metadata",
+        Class::Other => "other",
+    };
+    let Traffic { bios, pages, bytes, pinned_pages, .. } = traffic;
+    format!("{direction} {class}: bios {bios} pages {pages} bytes {bytes} maybe-dma-pinned {pinned_pages}")
+}
+
+fn write_page(out: &mut String, page: &Page) -> fmt::Result {
+    let Page { name, dump, state, raw: _ } = page;
+    writeln!(out, "  {name}")?;
+    let mapping = if dump.mapping { "<ptr>" } else { "0" };
+    writeln!(
+        out,
+        "    page: refcount:{} mapcount:{} mapping:{mapping} index:{} pfn:<pfn>",
+        dump.refcount,
+        dump.mapcount,
+        index(dump)
+    )?;
+    if let Some(head) = dump.head {
+        writeln!(
+            out,
+            "    head: order:{} mapcount:{} entire_mapcount:{} nr_pages_mapped:{} pincount:{}",
+            head.order, head.mapcount, head.entire_mapcount, head.nr_pages_mapped, head.pincount
+        )?;
+    }
+    if let Some(owner) = &dump.owner {
+        // A kernel without KALLSYMS_ALL prints an address here.
+        let aops = if owner.aops.starts_with("0x") { "<ptr>" } else { &owner.aops };
+        write!(out, "    aops:{aops}")?;
+        if owner.inode.is_some() {
+            write!(out, " ino:<ino>")?;
+        }
+        if let Some(name) = &owner.name {
+            write!(out, " dentry name:\"{name}\"")?;
+        }
+        writeln!(out)?;
+    }
+    let kind = match dump.kind {
+        Kind::Anon => "anon ",
+        Kind::Ksm => "ksm ",
+        Kind::Plain => "",
+    };
+    writeln!(out, "    {kind}flags: {}", dump.flags.join("|"))?;
+    writeln!(out, "    maybe dma pinned: {}", if state.maybe_dma_pinned { "yes" } else { "no" })
+}
+
+/// Anonymous memory is indexed by its virtual address: a pointer.
+fn index(dump: &DumpPage) -> String {
+    match dump.kind {
+        Kind::Plain => format!("{:#x}", dump.index),
+        Kind::Anon | Kind::Ksm => "<address>".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
