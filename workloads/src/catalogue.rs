@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Every scenario, and the cells that they make. The catalogue is code: listing it touches nothing.
+
+use fs_harness::cell::{Acquisition, Cell, Policy, Setup};
+use fs_harness::guest::{Bed, Result};
+
+/// A workload with its checks.
+pub struct Scenario {
+    /// Names it everywhere.
+    pub name: &'static str,
+    /// Its row in the scenario matrix.
+    pub row: Option<u16>,
+    /// What it validates, in one sentence.
+    pub about: &'static str,
+    /// Where the kernel says so.
+    pub source: &'static str,
+    /// Where it runs.
+    pub setups: &'static [Setup],
+    /// Who takes the pages.
+    pub acquisitions: &'static [Acquisition],
+    /// Under which policies of the driver.
+    pub policies: &'static [Policy],
+    /// Why it does not run on the other setups.
+    pub not: &'static [(Setup, &'static str)],
+    /// The workload itself.
+    pub run: fn(&mut Bed) -> Result<()>,
+}
+
+/// The scenarios of the catalogue, by area.
+pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
+    [crate::counting::SCENARIOS, crate::direct_io::SCENARIOS, crate::fuse::SCENARIOS, crate::hold::SCENARIOS]
+        .into_iter()
+        .flatten()
+}
+
+/// Scenarios that do what no scenario may, to see that it is noticed.
+pub fn selftest() -> impl Iterator<Item = &'static Scenario> {
+    crate::selftest::SCENARIOS.iter()
+}
+
+/// The scenario of that name, from the catalogue or the self-test.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    scenarios().chain(selftest()).find(|scenario| scenario.name == name)
+}
+
+/// Every cell of the catalogue with its scenario, in the order in which they are listed.
+pub fn cells() -> impl Iterator<Item = (Cell, &'static Scenario)> {
+    scenarios().flat_map(cells_of)
+}
+
+/// The cells of one scenario.
+pub fn cells_of(scenario: &'static Scenario) -> impl Iterator<Item = (Cell, &'static Scenario)> {
+    scenario.setups.iter().flat_map(move |&setup| {
+        scenario.acquisitions.iter().flat_map(move |&acquisition| {
+            scenario.policies.iter().map(move |&policy| {
+                let name = scenario.name.to_owned();
+                (Cell { scenario: name, setup, acquisition, policy }, scenario)
+            })
+        })
+    })
+}
+
+/// The cells whose name contains one of the filters; all of them where there is no filter.
+pub fn matching(filters: &[String]) -> Vec<(Cell, &'static Scenario)> {
+    cells()
+        .filter(|(cell, _)| {
+            let name = cell.to_string();
+            filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_survive_parsing() {
+        let mut seen = HashSet::new();
+        for (cell, _) in cells() {
+            let name = cell.to_string();
+            assert_eq!(name.parse::<Cell>().unwrap(), cell);
+            assert!(seen.insert(name.clone()), "{name} is listed twice");
+        }
+        assert!(seen.len() >= 14);
+    }
+
+    #[test]
+    fn each_scenario_accounts_for_every_setup() {
+        for scenario in scenarios() {
+            for setup in Setup::ALL {
+                let runs = scenario.setups.contains(setup);
+                let excused = scenario.not.iter().any(|(not, _)| not == setup);
+                assert!(runs != excused, "{} on {setup}: runs {runs}, excused {excused}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_is_a_substring_and_several_are_ored() {
+        assert_eq!(
+            matching(&["::bdev::".into()]).len(),
+            cells().filter(|(cell, _)| cell.setup == Setup::Bdev).count()
+        );
+        assert!(matching(&["no such cell".into()]).is_empty());
+        let both = matching(&["pin_order0".into(), "get_order0".into()]);
+        assert_eq!(both.len(), 2);
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A page of a file is held by a device over its writeback: the heart of the matter.
+
+use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::guest::device::{Hold, Release};
+use fs_harness::guest::file::TestFile;
+use fs_harness::guest::memory::Memory;
+use fs_harness::guest::{Bed, Result};
+use fs_harness::pattern::Pattern;
+use fs_harness::record::{Class, Direction, Step};
+
+use crate::catalogue::Scenario;
+
+const BEFORE: Pattern = Pattern(1);
+const BY_PROCESSOR: Pattern = Pattern(2);
+const BY_DEVICE: Pattern = Pattern(3);
+
+const NOT: &[(Setup, &str)] = &[
+    (Setup::None, "there is no file to write back"),
+    (Setup::Bdev, "what a filesystem does about the page is the question"),
+    (Setup::FuseDirectExt4, "with direct I/O a FUSE file has no page cache that is written back"),
+];
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "hold_sync_dma_unhold",
+        row: Some(40),
+        about: "A mapped page is held, written back while held, written by DMA and released dirty: the last data is saved.",
+        source: "mm/gup.c: comment above writable_file_mapping_allowed(); Documentation/core-api/pin_user_pages.rst, case 5",
+        setups: &[Setup::Ext4, Setup::Xfs],
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: NOT,
+        run: released_dirty,
+    },
+    Scenario {
+        name: "hold_sync_dma_unhold_clean",
+        row: Some(41),
+        about: "The same, but released without dirtying, as a careless driver does: the last data is lost on eviction.",
+        source: "mm/gup.c: unpin_user_pages_dirty_lock(); Documentation/core-api/pin_user_pages.rst, case 5",
+        setups: &[Setup::Ext4, Setup::Xfs],
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: NOT,
+        run: released_clean,
+    },
+];
+
+fn released_dirty(bed: &mut Bed) -> Result<()> {
+    let (file, mapping, hold) = written_by_dma_after_writeback(bed)?;
+    hold.release(Release::Dirty)?;
+    file.fsync()?;
+    let step = bed.observe("the page is released dirty, fsync returned", None)?;
+    bed.check("fsync wrote the page again, no longer pinned", is_writeback_of_one_page(&step, 0))?;
+    drop(mapping);
+    let found = bed.read_back(&file)?;
+    bed.check_data("the media hold what the device wrote last", BY_DEVICE, &found)
+}
+
+fn released_clean(bed: &mut Bed) -> Result<()> {
+    let (file, mapping, hold) = written_by_dma_after_writeback(bed)?;
+    hold.release(Release::Clean)?;
+    file.fsync()?;
+    let step = bed.observe("the page is released clean, fsync returned", None)?;
+    let writeback = step.traffic_of(Direction::Write, Class::PageCache);
+    bed.check("fsync found nothing to write", writeback.pages == 0)?;
+    bed.check_data("until it is evicted, the page shows what the device wrote", BY_DEVICE, &mapping.bytes())?;
+    drop(mapping);
+    let found = bed.read_back(&file)?;
+    bed.check_data(
+        "data released without dirtying is not on the media: what the processor wrote is",
+        BY_PROCESSOR,
+        &found,
+    )
+}
+
+/// The page is dirtied by the processor, held, cleaned by fsync, and then written by the device.
+fn written_by_dma_after_writeback(bed: &mut Bed) -> Result<(TestFile, Memory, Hold)> {
+    let file = bed.file("data", BEFORE, 1)?;
+    let mapping = file.map()?;
+    mapping.fill(BY_PROCESSOR);
+    let hold = bed.device().hold(&mapping, bed.acquisition())?;
+    let held = bed.observe("the mapped page is held", Some(&hold))?;
+    bed.require("the held page is dirty", held.pages[0].dump.has_flag("dirty"))?;
+    file.fsync()?;
+    let synced = bed.observe("fsync returned, the page is still held", Some(&hold))?;
+    bed.check(
+        "fsync wrote the page, and the device saw that it is pinned",
+        is_writeback_of_one_page(&synced, 1),
+    )?;
+    bed.check("the page is clean", !synced.pages[0].dump.has_flag("dirty"))?;
+    hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
+    let written = bed.observe("the device wrote the page by DMA", Some(&hold))?;
+    bed.check("the page is still clean: nobody noticed", !written.pages[0].dump.has_flag("dirty"))?;
+    Ok((file, mapping, hold))
+}
+
+fn is_writeback_of_one_page(step: &Step, pinned_pages: u64) -> bool {
+    let writeback = step.traffic_of(Direction::Write, Class::PageCache);
+    writeback.pages == 1 && writeback.pinned_pages == pinned_pages
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The guest's only program of ours: PID 1, and under other arguments the processes that it starts.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use fs_harness::cell::Cell;
+use fs_harness::guest::{agent, fuse, scenario};
+use workloads::catalogue;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["scenario", name] => run_scenario(name),
+        ["fuse-direct", backing, mountpoint] => {
+            match fuse::serve(Path::new(backing), Path::new(mountpoint)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error.to_string()),
+            }
+        }
+        // The kernel passes unknown words of its command line on to PID 1.
+        _ if std::process::id() == 1 => agent::run(),
+        _ => fail("this program is the /init of a pinbed guest; run `cargo xtask run` on the host"),
+    }
+}
+
+fn run_scenario(name: &str) -> ExitCode {
+    let cell: Cell = match name.parse() {
+        Ok(cell) => cell,
+        Err(error) => return fail(&format!("{error}")),
+    };
+    match catalogue::find(&cell.scenario) {
+        Some(found) => scenario::run(cell, found.run),
+        None => fail(&format!("the guest image has no scenario '{}'; rebuild it", cell.scenario)),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Scenarios that do what no scenario may: the self-test of the harness runs them and demands that
+//! each is noticed as what it is. They are in no list of cells.
+
+use std::fs;
+
+use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::guest::error::{Doing, Error};
+use fs_harness::guest::memory::Memory;
+use fs_harness::guest::{Bed, Result};
+use nix::unistd::pause;
+
+use crate::catalogue::Scenario;
+
+/// LKDTM, the kernel's own tool for faults on request.
+const PROVOKE: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
+
+const fn scenario(name: &'static str, about: &'static str, run: fn(&mut Bed) -> Result<()>) -> Scenario {
+    Scenario {
+        name,
+        row: None,
+        about,
+        source: "pinbed itself",
+        setups: &[Setup::None],
+        acquisitions: &[Acquisition::Kernel],
+        policies: &[Policy::Observe],
+        not: &[],
+        run,
+    }
+}
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("selftest_holds", "All is well.", |bed| bed.check("all is well", true)),
+    scenario("selftest_violated", "A check is violated.", |bed| bed.check("all is well", false)),
+    scenario("selftest_checks_nothing", "No check is made.", |_| Ok(())),
+    scenario("selftest_skips", "The kernel lacks something.", |_| {
+        Err(Error::Lacking("what no kernel has".to_owned()))
+    }),
+    scenario("selftest_warns", "The kernel warns once.", |bed| provoke(bed, "WARNING")),
+    scenario("selftest_panics_kernel", "The kernel panics.", |bed| {
+        well(bed)?;
+        write("/proc/sysrq-trigger", "c")
+    }),
+    scenario("selftest_spins", "The kernel spins with preemption off.", |bed| provoke(bed, "SOFTLOCKUP")),
+    scenario("selftest_sigbus", "The scenario touches a page beyond the end of its file.", sigbus),
+    scenario("selftest_panics", "The scenario panics.", |bed| {
+        well(bed)?;
+        panic!("on purpose")
+    }),
+    scenario("selftest_waits", "The scenario waits for ever.", |bed| {
+        well(bed)?;
+        pause();
+        Ok(())
+    }),
+];
+
+fn well(bed: &mut Bed) -> Result<()> {
+    bed.check("all was well until now", true)
+}
+
+fn provoke(bed: &mut Bed, fault: &str) -> Result<()> {
+    well(bed)?;
+    if !fs::exists(PROVOKE).doing(format!("look for {PROVOKE}"))? {
+        return Err(Error::Lacking("LKDTM".to_owned()));
+    }
+    write(PROVOKE, fault)
+}
+
+fn sigbus(bed: &mut Bed) -> Result<()> {
+    well(bed)?;
+    let path = "/tmp/short";
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .doing(format!("make {path}"))?;
+    let beyond = Memory::shared(&file, 1)?;
+    beyond.bytes();
+    Ok(())
+}
+
+fn write(path: &str, text: &str) -> Result<()> {
+    fs::write(path, text).doing(format!("write {text} to {path}"))
+}
