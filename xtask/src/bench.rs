@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The bench: everything that is chosen and built before the first guest starts.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::host::command::Command;
+use crate::host::setup;
+use crate::qemu::accelerator::{Accelerator, Wish};
+use crate::qemu::machine::Machine;
+use crate::{artefacts, cache, image, kernel, module, qemu};
+
+/// What a run is to use.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    kernel: kernel::Choice,
+    /// What guests run under.
+    #[arg(long, value_enum, default_value_t, value_name = "ACCELERATOR")]
+    accel: Wish,
+}
+
+/// What cells run on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bench {
+    /// The machine that every guest gets.
+    pub machine: Machine,
+    /// What a reader of a record must know of it, by name.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Bench {
+    /// Chooses and builds everything, and remembers it for tests that run in processes of their own.
+    pub fn prepare(options: &Options) -> Result<Self> {
+        setup::ensure()?;
+        let kernel = kernel::ensure(&options.kernel)?;
+        let module = module::ensure(&kernel)?;
+        let image = image::ensure(&module)?;
+        let accelerator = Accelerator::choose(options.accel)?;
+        let machine = Machine { accelerator, kernel: kernel.vmlinux.clone(), image: image.path };
+        let environment = BTreeMap::from([
+            ("accelerator", format!("{} ({})", machine.accelerator.name, machine.accelerator.why)),
+            ("qemu", qemu_version()?),
+            ("machine", Machine::TYPE.to_owned()),
+            ("cpu", machine.cpu().to_owned()),
+            ("kernel", format!("{} (package {})", kernel.release, kernel.version)),
+            ("config", kernel.config_hash),
+            ("module", module.build_id),
+            ("image", image.hash),
+            ("isolation", "boot".to_owned()),
+        ]);
+        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let bench = Self { machine, environment };
+        let text = serde_json::to_vec_pretty(&bench).context("write down the bench")?;
+        cache::write_whole(&file(), &text)?;
+        Ok(bench)
+    }
+
+    /// The bench that was prepared last.
+    pub fn load() -> Result<Self> {
+        let text = fs::read(file()).context(
+            "no kernel, module and guest image are prepared: run `cargo xtask test`, or `cargo xtask image` first",
+        )?;
+        serde_json::from_slice(&text)
+            .context("the prepared bench is of another version: run `cargo xtask image`")
+    }
+
+    /// One line for the top of a run.
+    pub fn header(&self) -> String {
+        let words = ["accelerator", "qemu", "machine", "cpu", "kernel", "config", "module", "isolation"]
+            .map(|name| format!("{name} {}", self.environment.get(name).map_or("unknown", String::as_str)));
+        format!("{}, host load {}", words.join(", "), load())
+    }
+}
+
+/// Runnable tasks of the host, averaged over the last minute.
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().filter(|word| !word.is_empty()).unwrap_or("unknown").to_owned()
+}
+
+/// `cargo xtask image`: prepares everything that cells run on, and runs none.
+pub fn main(options: &Options) -> Result<()> {
+    let bench = Bench::prepare(options)?;
+    println!("{}", bench.header());
+    println!("image {}", bench.machine.image.display());
+    Ok(())
+}
+
+fn file() -> PathBuf {
+    artefacts().join("bench.json")
+}
+
+fn qemu_version() -> Result<String> {
+    let text = Command::new(qemu::PROGRAM).arg("--version").read()?;
+    let version = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
+    Ok(version.unwrap_or("unknown").to_owned())
+}

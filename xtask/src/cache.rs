@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The cache: everything heavy, outside the checkout, so that a clean clone does not build it again.
+//!
+//! What stands in the cache under its final name is whole: it was written under a temporary name and
+//! renamed, or it has a stamp that was.
+
+use std::env;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::statvfs::statvfs;
+use tempfile::TempDir;
+
+/// How the names of unfinished folders begin.
+const PARTIAL: &str = ".partial-";
+
+/// The cache folder, created if need be: `$PINBED_CACHE`, else `$XDG_CACHE_HOME/pinbed`, else
+/// `~/.cache/pinbed`.
+pub fn root() -> Result<PathBuf> {
+    let root = path("")?;
+    fs::create_dir_all(&root).and_then(|()| tempfile::tempfile_in(&root)).with_context(|| {
+        format!("the cache folder {} cannot be written, set PINBED_CACHE to one that can", root.display())
+    })?;
+    Ok(root)
+}
+
+/// Where something is in the cache, if it is there. Creates nothing.
+pub fn path(name: &str) -> Result<PathBuf> {
+    let root = locate(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))?;
+    Ok(if name.is_empty() { root } else { root.join(name) })
+}
+
+fn locate(var: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    let found = var("PINBED_CACHE")
+        .or_else(|| var("XDG_CACHE_HOME").map(|folder| folder.join("pinbed")))
+        .or_else(|| var("HOME").map(|home| home.join(".cache/pinbed")));
+    match found {
+        // Kernel builds write the path into Makefiles that are read from other folders.
+        Some(root) if root.is_absolute() => Ok(root),
+        Some(root) => bail!(
+            "the cache folder {} is a relative path; set PINBED_CACHE to an absolute one",
+            root.display()
+        ),
+        None => bail!("no cache folder: HOME is empty; set PINBED_CACHE to a folder that can be written"),
+    }
+}
+
+/// A folder of the cache, created if need be.
+pub fn folder(name: &str) -> Result<PathBuf> {
+    let folder = root()?.join(name);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Holds a named lock until dropped, also when the process is killed.
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock `name`, waiting for another process that holds it.
+pub fn lock(name: &str) -> Result<Lock> {
+    let path = folder("locks")?.join(name);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open the lock {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(Lock { _file: file }),
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("waiting for another pinbed to finish with {name} ...");
+        }
+        Err(TryLockError::Error(err)) => {
+            return Err(err).with_context(|| format!("cannot lock {}", path.display()));
+        }
+    }
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(Lock { _file: file })
+}
+
+/// A temporary folder beside `target`, on the same filesystem, gone when dropped.
+pub fn scratch_beside(target: &Path) -> Result<TempDir> {
+    let parent = target.parent().with_context(|| format!("{} has no parent folder", target.display()))?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    tempfile::Builder::new()
+        .prefix(PARTIAL)
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot create a temporary folder in {}", parent.display()))
+}
+
+/// Removes what killed processes left beside `target`. Only for who holds the lock of that folder.
+pub fn sweep_partials(target: &Path) -> Result<()> {
+    let parent = target.parent().with_context(|| format!("{} has no parent folder", target.display()))?;
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves a finished file or folder to its final name.
+pub fn publish(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
+}
+
+/// Writes a small file so that it is there either whole or not at all.
+pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
+    let scratch = scratch_beside(path)?;
+    let partial = scratch.path().join("file");
+    fs::write(&partial, contents).with_context(|| format!("cannot write {}", partial.display()))?;
+    publish(&partial, path)
+}
+
+/// Fails when the filesystem of the cache has fewer than `bytes` left for `what`.
+pub fn require_space(bytes: u64, what: &str) -> Result<()> {
+    let root = root()?;
+    let stat =
+        statvfs(&root).with_context(|| format!("cannot ask for the free space of {}", root.display()))?;
+    let free = stat.blocks_available() * stat.fragment_size();
+    if free < bytes {
+        bail!(
+            "{what} needs {:.1} GB and {} has {:.1} GB left; free some, or set PINBED_CACHE to another disk",
+            gigabytes(bytes),
+            root.display(),
+            gigabytes(free)
+        );
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes are shown with one decimal")]
+fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}
+
+/// The short hex form of a hash: unique enough for a folder, short enough for a line.
+pub fn short_hex(hash: blake3::Hash) -> String {
+    hash.to_hex()[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn located(vars: &[(&str, &str)]) -> Result<PathBuf> {
+        locate(|name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| PathBuf::from(value)))
+    }
+
+    #[test]
+    fn the_most_specific_variable_wins() {
+        let all = [("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("PINBED_CACHE", "/p")];
+        assert_eq!(located(&all).unwrap(), Path::new("/p"));
+        assert_eq!(located(&all[..2]).unwrap(), Path::new("/x/pinbed"));
+        assert_eq!(located(&all[..1]).unwrap(), Path::new("/h/.cache/pinbed"));
+    }
+
+    #[test]
+    fn no_home_and_relative_paths_are_refused() {
+        assert!(located(&[]).unwrap_err().to_string().contains("set PINBED_CACHE"));
+        assert!(located(&[("PINBED_CACHE", "x")]).unwrap_err().to_string().contains("absolute"));
+    }
+
+    #[test]
+    fn only_partial_folders_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        let left = scratch_beside(&target).unwrap().keep();
+        fs::create_dir(&target).unwrap();
+        sweep_partials(&target).unwrap();
+        assert!(target.is_dir() && !left.exists());
+    }
+
+    #[test]
+    fn files_appear_whole_and_leave_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stamp");
+        write_whole(&path, b"one").unwrap();
+        write_whole(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Runs one cell, for everybody: `cargo xtask run` and the tests only schedule it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use fs_harness::cell::Cell;
+use fs_harness::kernel_log;
+use fs_harness::record::{Outcome, OutcomeKind, Record};
+use fs_harness::render::render;
+
+use crate::bench::{self, Bench};
+use crate::qemu::guest::{self, Interrupted, Limits, Seen, Task};
+use crate::qemu::machine::Channels;
+use crate::{artefacts, cache};
+
+/// The record in a cell's folder.
+const RECORD: &str = "record.json";
+
+/// Holds the process id of QEMU while a cell runs.
+pub const PID: &str = "qemu.pid";
+
+/// The folder of a cell's artefacts.
+pub fn folder(cell: &Cell) -> PathBuf {
+    artefacts().join("cells").join(cell.path())
+}
+
+/// The deadlines of an ordinary cell on this bench.
+pub fn limits(bench: &Bench) -> Limits {
+    // A boot takes two seconds under emulation on an idle machine; the rest is for busy ones.
+    let scale = if bench.machine.accelerator.is_emulation() { 1 } else { 3 };
+    Limits { boot: Duration::from_secs(60 / scale), progress: Duration::from_secs(60 / scale) }
+}
+
+/// Runs a cell in a guest of its own and writes down everything that it left behind. An error means
+/// that nothing could be written down, or that the user interrupted; all else is an outcome.
+pub fn run(bench: &Bench, task: &Task) -> Result<Record> {
+    let mut record = begin(bench, task)?;
+    match guest::run(&bench.machine, task, &task.folder.join(PID)) {
+        Ok(seen) => {
+            record.outcome = seen.outcome();
+            take_over(&mut record, &task.folder, seen)?;
+        }
+        Err(error) if error.is::<Interrupted>() => return Err(error),
+        Err(error) => {
+            let detail = format!("{error:#}");
+            record.outcome = Outcome { kind: OutcomeKind::HarnessError, detail };
+        }
+    }
+    save(&task.folder, &record)?;
+    Ok(record)
+}
+
+/// The ordinary task for a cell.
+pub fn task(bench: &Bench, cell: &Cell) -> Task {
+    Task { cell: cell.clone(), fault: None, limits: limits(bench), folder: folder(cell) }
+}
+
+/// Writes a record and its rendering into a cell's folder.
+pub fn save(folder: &Path, record: &Record) -> Result<()> {
+    let json = serde_json::to_vec_pretty(record).context("turn a record into JSON")?;
+    cache::write_whole(&folder.join("snapshot.txt"), render(record).as_bytes())?;
+    cache::write_whole(&folder.join(RECORD), &json)
+}
+
+/// The record in a cell's folder; none where it was not run.
+pub fn load(folder: &Path) -> Result<Option<Record>> {
+    let path = folder.join(RECORD);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let json = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&json).map(Some).with_context(|| format!("{} is no record", path.display()))
+}
+
+/// Removes what earlier runs left in a cell's folder.
+pub fn forget(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Whatever happens from here on, the record says that the cell died until it says more.
+fn begin(bench: &Bench, task: &Task) -> Result<Record> {
+    let Task { cell, folder, .. } = task;
+    forget(folder)?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut environment = bench.environment.clone();
+    environment.insert("host load".to_owned(), bench::load());
+    let record = Record::new(cell.clone(), environment);
+    save(folder, &record)?;
+    // The agent takes the cell's name from the kernel's command line where no harness tells it.
+    let words = bench.machine.command_line(Channels::Person, &format!("PINBED_CELL={cell}"));
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    let script = format!(
+        "#!/bin/sh\n# Runs this cell by hand: the console is here, the agent's messages go to agent.out.\nexec {}\n",
+        quoted.join(" ")
+    );
+    cache::write_whole(&folder.join("command.sh"), script.as_bytes())?;
+    Ok(record)
+}
+
+fn take_over(record: &mut Record, folder: &Path, seen: Seen) -> Result<()> {
+    record.log = seen.log.iter().filter_map(kernel_log::judge).collect();
+    record.steps = seen.steps;
+    record.checks = seen.checks;
+    record.timings = seen.timings;
+    let mut log = String::new();
+    for line in &seen.log {
+        // Writing to a String never fails.
+        let _ = writeln!(
+            log,
+            "{} [{:5}.{:06}] {}",
+            line.seq,
+            line.micros / 1_000_000,
+            line.micros % 1_000_000,
+            line.text
+        );
+    }
+    cache::write_whole(&folder.join("kernel.log"), log.as_bytes())?;
+    cache::write_whole(&folder.join("console.log"), seen.console.as_bytes())?;
+    cache::write_whole(&folder.join("dump_page.txt"), dumps(record).as_bytes())
+}
+
+/// Every `dump_page()` report of a record, as the kernel printed it.
+fn dumps(record: &Record) -> String {
+    let mut text = String::new();
+    for step in &record.steps {
+        for page in &step.pages {
+            let _ = writeln!(text, "# {}: {}\n{}\n", step.name, page.name, page.raw.join("\n"));
+        }
+    }
+    text
+}

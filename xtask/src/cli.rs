@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::host::{doctor, setup};
+use xtask::{bench, kernel, list, module, review, run, test, tidy};
+
+use crate::CANNOT;
+
+/// A test bed for filesystems and pinned pages.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  cargo xtask run                  run every cell and show how each ended
+  cargo xtask run hold_sync xfs    run the cells whose names contain one of these
+  cargo xtask list                 show what there is to run
+  cargo xtask test                 run all tests, and all cells against their snapshots
+  cargo xtask review               accept snapshots that changed on purpose
+  cargo xtask doctor               what does this machine lack?
+
+Exit codes: 0 all as expected, 1 a cell is not, 2 bad input or host."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run cells and show how each ended.
+    #[command(after_help = "Examples:
+  cargo xtask run                       every cell
+  cargo xtask run dio_write_anon::ext4  the cells of one scenario on one setup
+  cargo xtask run --jobs 1 --accel tcg  one guest at a time, emulated
+
+Installs and builds what is missing first. Artefacts of each cell are in target/pinbed/cells.")]
+    Run(run::Arguments),
+    /// Run all tests: of the source, of the host, of the harness, and all cells against their snapshots.
+    Test(test::Arguments),
+    /// List the cells; touches nothing.
+    List(list::Arguments),
+    /// Review snapshots that changed, and accept them or not.
+    Review,
+    /// Show what the host has and what it lacks; changes nothing.
+    Doctor,
+    /// Install what the host lacks.
+    #[command(
+        after_help = "Each command that changes the machine is printed before it runs. With PINBED_NO_INSTALL=1 none \
+                      does. bindgen and Rust's library source go into the cache, and nowhere else."
+    )]
+    Setup,
+    /// Build the kernel under test, or move its pin.
+    #[command(after_help = "Examples:
+  cargo xtask kernel                        build the default kernel, unless the cache has it
+  cargo xtask kernel --series 7.2           build another series
+  cargo xtask kernel --series 7.3 --update  pin the newest package of a series")]
+    Kernel {
+        #[command(flatten)]
+        choice: kernel::Choice,
+        /// Pin the newest package of the series instead of building.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Build the kernel module pinblk.
+    Module {
+        #[command(flatten)]
+        choice: kernel::Choice,
+    },
+    /// Prepare all that cells run on: the kernel, the module, and the guest's image.
+    Image(bench::Options),
+    /// Check the rules of the house that no compiler checks.
+    Tidy,
+}
+
+impl Cli {
+    /// Runs the command. An error means that it could not do its work.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Doctor => return Ok(if doctor::main()? { ExitCode::SUCCESS } else { CANNOT.into() }),
+            Command::Tidy => return Ok(if tidy::main()? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Command::Setup => setup::main()?,
+            Command::Kernel { choice, update } => kernel::main(&choice, update)?,
+            Command::Module { choice } => module::main(&choice)?,
+            Command::Image(options) => bench::main(&options)?,
+            Command::List(arguments) => list::main(&arguments)?,
+            Command::Run(arguments) => return run::main(&arguments),
+            Command::Test(arguments) => return test::main(&arguments),
+            Command::Review => return review::main(),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

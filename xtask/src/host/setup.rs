@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask setup`: installs what the host lacks.
+
+use std::env;
+
+use anyhow::{Result, bail};
+
+use super::apt;
+use super::os_release::OsRelease;
+use super::toolchain::Toolchain;
+use super::tools::{Need, TOOLS, Tool};
+
+/// Installs what the host lacks, and puts bindgen and Rust's library source into the cache.
+pub fn main() -> Result<()> {
+    ensure()?;
+    Toolchain::ensure()?;
+    println!("everything is there");
+    Ok(())
+}
+
+/// Makes sure that every required tool of the host is there. Quick when it is.
+pub fn ensure() -> Result<()> {
+    let missing = missing_tools();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = names(&missing);
+    let packages = packages(&missing);
+    if !OsRelease::of_host().is_debian_kin() {
+        bail!("missing: {names}; install them (on Debian they come with {})", packages.join(" "));
+    }
+    if env::var_os("PINBED_NO_INSTALL").is_some_and(|value| value == "1") {
+        bail!(
+            "missing: {names}; PINBED_NO_INSTALL forbids installing, so run `{}` yourself",
+            apt::install_line(&packages)
+        );
+    }
+    eprintln!("missing: {names}");
+    apt::install(&packages)?;
+    let missing = missing_tools();
+    if !missing.is_empty() {
+        bail!("still missing after the installation: {}; see `cargo xtask doctor`", self::names(&missing));
+    }
+    Ok(())
+}
+
+fn missing_tools() -> Vec<&'static Tool> {
+    TOOLS.iter().filter(|tool| tool.need == Need::Required && !tool.is_present()).collect()
+}
+
+fn names(tools: &[&Tool]) -> String {
+    tools.iter().map(|tool| tool.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The packages of some tools, each once.
+fn packages(tools: &[&'static Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = tools.iter().map(|tool| tool.debian).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_installed_once() {
+        let xfs: Vec<_> = TOOLS.iter().filter(|tool| tool.purpose == "xfs in the guest").collect();
+        assert_eq!(names(&xfs), "mkfs.xfs, xfs_repair");
+        assert_eq!(packages(&xfs), ["xfsprogs"]);
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files of the host that the guest's tools need: their interpreter and their libraries, where the
+//! tools look for them.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use lddtree::DependencyAnalyzer;
+
+use super::archive::Archive;
+use super::read;
+use crate::host::command::Command;
+
+/// Adds what a program is loaded with.
+pub(super) fn add_libraries(archive: &mut Archive, program: &Path) -> Result<()> {
+    let tree = DependencyAnalyzer::default()
+        .analyze(program)
+        .with_context(|| format!("cannot read what {} is linked with", program.display()))?;
+    for library in tree.libraries.values() {
+        if !library.found() {
+            bail!("{} needs {}, which this host lacks; reinstall it", program.display(), library.name);
+        }
+        add_host_file(archive, &library.path)?;
+    }
+    match tree.interpreter {
+        Some(interpreter) => add_host_file(archive, Path::new(&interpreter)),
+        None => Ok(()),
+    }
+}
+
+/// Adds the library that the C library loads by name when a thread is cancelled; no tool names it.
+pub(super) fn add_unwinder(archive: &mut Archive) -> Result<()> {
+    let path = Command::new("gcc").arg("-print-file-name=libgcc_s.so.1").read()?;
+    add_host_file(archive, Path::new(&path))
+}
+
+/// Adds a file under its absolute path. Links on the way, such as /lib to usr/lib, are links in the
+/// guest too, so that nothing is there twice.
+fn add_host_file(archive: &mut Archive, path: &Path) -> Result<()> {
+    let mut ahead: VecDeque<String> = components(path)?;
+    let mut here = PathBuf::from("/");
+    while let Some(name) = ahead.pop_front() {
+        if name == ".." {
+            here.pop();
+            continue;
+        }
+        let next = here.join(&name);
+        let Ok(target) = fs::read_link(&next) else {
+            here = next;
+            continue;
+        };
+        archive.symlink(text(&next)?, text(&target)?);
+        let mut followed = components(&target)?;
+        followed.append(&mut ahead);
+        ahead = followed;
+        if target.is_absolute() {
+            here = PathBuf::from("/");
+        }
+    }
+    let path = text(&here)?;
+    if !archive.has(path) {
+        archive.file(path, &read(&here)?);
+    }
+    Ok(())
+}
+
+fn components(path: &Path) -> Result<VecDeque<String>> {
+    let names = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    names.map(|part| text(Path::new(part.as_os_str())).map(str::to_owned)).collect()
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_on_the_way_stay_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("usr/lib")).unwrap();
+        fs::write(root.join("usr/lib/libx.so.1.2"), "x").unwrap();
+        symlink("libx.so.1.2", root.join("usr/lib/libx.so.1")).unwrap();
+        symlink("usr/lib", root.join("lib")).unwrap();
+        symlink("../usr/lib/libx.so.1", root.join("usr/up.so")).unwrap();
+
+        let mut archive = Archive::default();
+        let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+        add_host_file(&mut archive, &root.join("lib/libx.so.1")).unwrap();
+        assert!(archive.has(&path("lib")) && archive.has(&path("usr/lib/libx.so.1")));
+        assert!(archive.has(&path("usr/lib/libx.so.1.2")) && !archive.has(&path("lib/libx.so.1")));
+        let packed = archive.pack().unwrap();
+        add_host_file(&mut archive, &root.join("usr/lib/libx.so.1.2")).unwrap();
+        assert_eq!(archive.pack().unwrap(), packed);
+        add_host_file(&mut archive, &root.join("usr/up.so")).unwrap();
+        assert!(archive.has(&path("usr/up.so")));
+    }
+
+    #[test]
+    fn a_dynamic_program_brings_its_interpreter() {
+        let mut archive = Archive::default();
+        add_libraries(&mut archive, Path::new("/bin/sh")).unwrap();
+        let packed = String::from_utf8_lossy(&archive.pack().unwrap()).into_owned();
+        assert!(packed.contains("ld-linux") && packed.contains("libc.so"));
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel under test: which one, its source, its configuration, its build.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::host::{setup, toolchain::Toolchain};
+
+mod build;
+mod config;
+mod lock;
+mod output;
+mod source;
+
+/// Which kernel a command works with.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Kernel")]
+pub struct Choice {
+    /// The kernel's series, one of xtask/kernel/kernel.lock [default: the first there].
+    #[arg(long, value_name = "X.Y")]
+    pub series: Option<String>,
+}
+
+/// A kernel that was built.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// What `uname -r` says in the guest.
+    pub release: String,
+    /// The version of the source package; says so when it is not the pinned one.
+    pub version: String,
+    /// The kernel itself, as QEMU boots it.
+    pub vmlinux: PathBuf,
+    /// The build folder, which modules are built against.
+    pub build: PathBuf,
+    /// Names all that went into the kernel, in hex.
+    pub key: String,
+    /// Names the finished configuration, in hex.
+    pub config_hash: String,
+}
+
+/// Finds the chosen kernel in the cache, or gets its source and builds it.
+pub fn ensure(choice: &Choice) -> Result<Kernel> {
+    let source = source::ensure(choice.series.as_deref())?;
+    build::ensure(&source, &Toolchain::ensure()?)
+}
+
+/// `cargo xtask kernel`: builds the kernel, or moves its pin.
+pub fn main(choice: &Choice, update: bool) -> Result<()> {
+    if update {
+        println!("{}", source::update(choice.series.as_deref())?);
+        return Ok(());
+    }
+    setup::ensure()?;
+    let kernel = ensure(choice)?;
+    println!("release  {}", kernel.release);
+    println!("package  {}", kernel.version);
+    println!("vmlinux  {}", kernel.vmlinux.display());
+    println!("build    {}", kernel.build.display());
+    println!("key      {}", kernel.key);
+    println!("config   {}", kernel.config_hash);
+    Ok(())
+}

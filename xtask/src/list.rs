@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask list`: the catalogue. It is code: nothing is touched.
+
+use anyhow::{Context, Result, bail};
+use comfy_table::{ContentArrangement, Table, presets};
+use fs_harness::cell::{Cell, Setup};
+use serde::Serialize;
+use workloads::catalogue::{self, Scenario};
+
+/// Which cells, and how to show them.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Substrings of cell names [default: all cells]
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    /// Print an array of objects
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: String,
+    row: Option<u16>,
+    scenario: &'a str,
+    setup: &'a str,
+    acquisition: &'a str,
+    policy: &'a str,
+    about: &'a str,
+    source: &'a str,
+}
+
+/// Lists the cells that the arguments name.
+pub fn main(arguments: &Arguments) -> Result<()> {
+    let cells = select(&arguments.filters)?;
+    if arguments.json {
+        let rows: Vec<Listed<'_>> = cells.iter().map(|(cell, scenario)| listed(cell, scenario)).collect();
+        println!("{}", serde_json::to_string_pretty(&rows).context("turn the catalogue into JSON")?);
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["cell", "what it validates"]);
+    for (cell, scenario) in &cells {
+        table.add_row([cell.to_string(), scenario.about.to_owned()]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+/// The cells that the filters name; an error where one of them names none.
+pub fn select(filters: &[String]) -> Result<Vec<(Cell, &'static Scenario)>> {
+    for filter in filters {
+        if catalogue::matching(std::slice::from_ref(filter)).is_empty() {
+            let setups: Vec<&str> = Setup::ALL.iter().map(|setup| setup.name()).collect();
+            bail!(
+                "no cell's name contains '{filter}'; names are scenario::setup::acquisition::policy, with setups {}: \
+                 `cargo xtask list` shows them all",
+                setups.join(", ")
+            );
+        }
+    }
+    Ok(catalogue::matching(filters))
+}
+
+fn listed<'a>(cell: &'a Cell, scenario: &Scenario) -> Listed<'a> {
+    Listed {
+        name: cell.to_string(),
+        row: scenario.row,
+        scenario: &cell.scenario,
+        setup: cell.setup.name(),
+        acquisition: cell.acquisition.name(),
+        policy: cell.policy.name(),
+        about: scenario.about,
+        source: scenario.source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_filter_must_name_a_cell() {
+        let filters = ["pin_order0".to_owned(), "::zfs::".to_owned()];
+        let error = select(&filters).err().map(|error| error.to_string()).unwrap();
+        assert!(error.starts_with("no cell's name contains '::zfs::'; "), "{error}");
+        assert!(error.contains("ext4, xfs"), "{error}");
+    }
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask`: every command of pinbed.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod cli;
+
+/// The status of a command that could not do its work: bad input, or a host that lacks something.
+const CANNOT: u8 = 2;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            ExitCode::from(CANNOT)
+        }
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel module: `kmod-blk`, built against a kernel of the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::host::command::Command;
+use crate::host::setup;
+use crate::kernel::{self, Kernel};
+use crate::{artefacts, cache, workspace};
+
+/// The module that was built.
+pub struct Module {
+    /// `pinblk.ko`.
+    pub path: PathBuf,
+    /// The GNU build id that the running module shows in sysfs; without one, a hash of the file.
+    pub build_id: String,
+}
+
+/// Brings the module up to date with its source; make decides what there is to do.
+pub fn ensure(kernel: &Kernel) -> Result<Module> {
+    let objects = artefacts().join("module").join(&kernel.key);
+    fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
+    let objects = objects.canonicalize().with_context(|| format!("cannot find {}", objects.display()))?;
+    let _guard = cache::lock(&format!("module-{}", kernel.key))?;
+    Command::build("make")
+        .arg("-C")
+        .arg(&kernel.build)
+        .arg(format!("M={}", workspace().join("kmod-blk").display()))
+        .arg(format!("MO={}", objects.display()))
+        .arg("modules")
+        .run()
+        .context("the module does not build")?;
+    let path = objects.join("pinblk.ko");
+    Ok(Module { build_id: build_id(&path)?, path })
+}
+
+/// `cargo xtask module`.
+pub fn main(choice: &kernel::Choice) -> Result<()> {
+    setup::ensure()?;
+    let module = ensure(&kernel::ensure(choice)?)?;
+    println!("module    {}", module.path.display());
+    println!("build id  {}", module.build_id);
+    Ok(())
+}
+
+fn build_id(module: &Path) -> Result<String> {
+    let notes = Command::new("readelf").arg("-n").arg(module).read()?;
+    if let Some(id) = build_id_of_notes(&notes) {
+        return Ok(id.to_owned());
+    }
+    let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    Ok(cache::short_hex(blake3::hash(&bytes)))
+}
+
+fn build_id_of_notes(notes: &str) -> Option<&str> {
+    notes.lines().find_map(|line| line.trim().strip_prefix("Build ID: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_build_id_is_read_from_the_notes() {
+        let notes = "Displaying notes found in: .note.gnu.build-id\n  GNU  0x14  NT_GNU_BUILD_ID\n    Build ID: ab12\n";
+        assert_eq!(build_id_of_notes(notes), Some("ab12"));
+        assert_eq!(build_id_of_notes("Displaying notes found in: .note.Linux\n"), None);
+    }
+}

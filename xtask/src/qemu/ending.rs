@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! How a cell ended, judged from what was seen of its guest. Success needs all of it: one verdict, a
+//! complete and clean kernel log, and a clean end. Everything else has a name of its own.
+
+use std::os::unix::process::ExitStatusExt;
+
+use fs_harness::kernel_log;
+use fs_harness::record::{Outcome, OutcomeKind};
+use nix::sys::signal::Signal;
+
+use super::guest::Seen;
+
+pub(super) fn judge(seen: &Seen) -> Outcome {
+    let (kind, detail) = panic(seen)
+        .or_else(|| before_ready(seen))
+        .or_else(|| hang(seen))
+        .or_else(|| wrong_talk(seen))
+        .or_else(|| unclean_end(seen))
+        .or_else(|| broken_log(seen))
+        .unwrap_or_else(|| verdict(seen));
+    Outcome { kind, detail }
+}
+
+type Ending = (OutcomeKind, String);
+
+fn panic(seen: &Seen) -> Option<Ending> {
+    let line = seen.console.lines().find(|line| line.contains("Kernel panic - not syncing"));
+    let what = match (line, seen.panicked) {
+        (Some(line), _) => without_time(line).to_owned(),
+        (None, true) => "the console does not say why".to_owned(),
+        (None, false) => return None,
+    };
+    Some((OutcomeKind::GuestPanicked, format!("{what}; the guest was {}", whereabouts(seen))))
+}
+
+fn before_ready(seen: &Seen) -> Option<Ending> {
+    if seen.ready.is_some() || !seen.verdicts.is_empty() {
+        return None;
+    }
+    if let Some(signal) = killed(seen) {
+        return Some((
+            OutcomeKind::HarnessError,
+            format!("QEMU was killed by {signal} before the guest was ready"),
+        ));
+    }
+    let complaint = seen.complaint.trim();
+    if !complaint.is_empty() && !seen.exit.is_some_and(|status| status.success()) && seen.console.is_empty() {
+        return Some((OutcomeKind::HarnessError, format!("QEMU did not start the guest: {complaint}")));
+    }
+    let last = seen.console.lines().last().map_or("the console is empty", without_time);
+    let detail = match seen.expired {
+        Some(limit) => {
+            format!("the agent was not ready after {} s; last on the console: {last}", limit.as_secs())
+        }
+        None => format!("the guest ended before the agent was ready; last on the console: {last}"),
+    };
+    Some((OutcomeKind::BootFailed, detail))
+}
+
+fn hang(seen: &Seen) -> Option<Ending> {
+    let limit = seen.expired?;
+    let lockup = seen.console.lines().find(|line| line.contains("lockup") || line.contains("stall"));
+    let hint = lockup.map(|line| format!("; {}", without_time(line))).unwrap_or_default();
+    let detail =
+        format!("no sign of life for {} s; the guest was {}{hint}", limit.as_secs(), whereabouts(seen));
+    Some((OutcomeKind::GuestHung, detail))
+}
+
+fn wrong_talk(seen: &Seen) -> Option<Ending> {
+    let detail = if let Some(version) = seen.wrong_protocol {
+        format!("the guest image speaks version {version} of the protocol; rebuild it")
+    } else if let Some(line) = seen.garbage.first() {
+        format!("the agent sent what is no message: '{line}'")
+    } else if let Some(signal) = killed(seen) {
+        format!("QEMU was killed by {signal} while the guest was {}", whereabouts(seen))
+    } else {
+        match seen.verdicts.len() {
+            1 => return None,
+            0 => "the agent ended the guest without a verdict".to_owned(),
+            several => format!("the agent gave {several} verdicts"),
+        }
+    };
+    Some((OutcomeKind::HarnessError, detail))
+}
+
+fn unclean_end(seen: &Seen) -> Option<Ending> {
+    let status = seen.exit?;
+    let complaint = seen.complaint.trim();
+    (!status.success()).then(|| (OutcomeKind::HarnessError, format!("QEMU ended with {status}: {complaint}")))
+}
+
+/// A log with holes can hide a warning.
+fn broken_log(seen: &Seen) -> Option<Ending> {
+    let (verdict, mark) = seen.verdicts.first()?;
+    if verdict.kind == OutcomeKind::HarnessError {
+        return None;
+    }
+    let gap = seen.log.windows(2).find(|pair| pair[1].seq != pair[0].seq + 1);
+    let detail = if let Some(pair) = gap {
+        format!("the kernel's log has a gap after record {}", pair[0].seq)
+    } else if seen.log.first().is_none_or(|record| record.seq != 0) {
+        "the beginning of the kernel's log is missing".to_owned()
+    } else if !seen.log.iter().any(|record| record.text.contains(mark.as_str())) {
+        "the end of the kernel's log is missing".to_owned()
+    } else {
+        return None;
+    };
+    Some((OutcomeKind::HarnessError, detail))
+}
+
+fn verdict(seen: &Seen) -> Ending {
+    let Some((outcome, _)) = seen.verdicts.first() else {
+        return (OutcomeKind::HarnessError, "the agent ended the guest without a verdict".to_owned());
+    };
+    let fault = seen.log.iter().find_map(|record| Some((kernel_log::rule_for(&record.text)?, record)));
+    match (outcome.kind, fault) {
+        (OutcomeKind::Passed | OutcomeKind::Skipped, Some((rule, record))) => {
+            let line = kernel_log::normalise(&record.text);
+            (OutcomeKind::Failed, format!("{}: the kernel's log says '{line}'", rule.reason))
+        }
+        (kind, _) => (kind, outcome.detail.clone()),
+    }
+}
+
+fn killed(seen: &Seen) -> Option<String> {
+    // A guest that hangs is killed by the harness itself.
+    if seen.expired.is_some() {
+        return None;
+    }
+    let number = seen.exit?.signal()?;
+    Some(Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string()))
+}
+
+fn whereabouts(seen: &Seen) -> &str {
+    match (&seen.ready, seen.doing.is_empty()) {
+        (None, _) => "booting",
+        (Some(_), true) => "ready",
+        (Some(_), false) => &seen.doing,
+    }
+}
+
+/// A console line without its time stamp.
+fn without_time(line: &str) -> &str {
+    match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((_, text)) => text,
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests;

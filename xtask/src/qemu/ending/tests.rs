@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use fs_harness::kernel_log::LogRecord;
+
+use super::*;
+
+fn record(seq: u64, text: &str) -> LogRecord {
+    LogRecord { seq, level: 4, micros: 0, text: text.to_owned() }
+}
+
+/// A guest of which all is well.
+fn well() -> Seen {
+    let outcome = Outcome { kind: OutcomeKind::Passed, detail: String::new() };
+    Seen {
+        ready: Some("7.3.4".into()),
+        doing: "running a cell".into(),
+        verdicts: vec![(outcome, "the mark".into())],
+        log: vec![record(0, "Linux version"), record(1, "all quiet"), record(2, "the mark")],
+        exit: Some(ExitStatus::from_raw(0)),
+        ..Seen::default()
+    }
+}
+
+fn check(change: impl FnOnce(&mut Seen), kind: OutcomeKind, detail: &str) {
+    let mut seen = well();
+    change(&mut seen);
+    assert_eq!(judge(&seen), Outcome { kind, detail: detail.to_owned() });
+}
+
+#[test]
+fn all_is_well() {
+    check(|_| {}, OutcomeKind::Passed, "");
+}
+
+#[test]
+fn a_panic_is_never_a_pass_even_after_a_verdict() {
+    check(
+        |seen| seen.console = "[    3.1] Kernel panic - not syncing: sysrq triggered crash\n".into(),
+        OutcomeKind::GuestPanicked,
+        "Kernel panic - not syncing: sysrq triggered crash; the guest was running a cell",
+    );
+    check(
+        |seen| seen.panicked = true,
+        OutcomeKind::GuestPanicked,
+        "the console does not say why; the guest was running a cell",
+    );
+}
+
+#[test]
+fn silence_is_a_hang() {
+    check(
+        |seen| {
+            seen.verdicts.clear();
+            seen.expired = Some(Duration::from_secs(30));
+            seen.exit = Some(ExitStatus::from_raw(15));
+            seen.console = "[   20.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!\n".into();
+        },
+        OutcomeKind::GuestHung,
+        "no sign of life for 30 s; the guest was running a cell; watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
+    );
+}
+
+#[test]
+fn a_guest_that_does_not_end_after_its_verdict_is_a_hang() {
+    check(
+        |seen| seen.expired = Some(Duration::from_secs(30)),
+        OutcomeKind::GuestHung,
+        "no sign of life for 30 s; the guest was running a cell",
+    );
+}
+
+#[test]
+fn a_guest_that_never_spoke_failed_to_boot() {
+    let silent = |seen: &mut Seen| {
+        seen.ready = None;
+        seen.verdicts.clear();
+        seen.console = "[    0.1] Linux version 7.3.4\n".into();
+    };
+    check(
+        silent,
+        OutcomeKind::BootFailed,
+        "the guest ended before the agent was ready; last on the console: Linux version 7.3.4",
+    );
+    check(
+        |seen| {
+            silent(seen);
+            seen.expired = Some(Duration::from_mins(1));
+        },
+        OutcomeKind::BootFailed,
+        "the agent was not ready after 60 s; last on the console: Linux version 7.3.4",
+    );
+}
+
+#[test]
+fn what_is_not_the_kernels_fault_is_a_harness_error() {
+    let error = OutcomeKind::HarnessError;
+    check(|seen| seen.verdicts.clear(), error, "the agent ended the guest without a verdict");
+    check(|seen| seen.verdicts.extend(well().verdicts), error, "the agent gave 2 verdicts");
+    check(|seen| seen.garbage.push("hello".into()), error, "the agent sent what is no message: 'hello'");
+    check(
+        |seen| seen.wrong_protocol = Some(9),
+        error,
+        "the guest image speaks version 9 of the protocol; rebuild it",
+    );
+    check(
+        |seen| {
+            seen.verdicts.clear();
+            seen.exit = Some(ExitStatus::from_raw(9));
+        },
+        error,
+        "QEMU was killed by SIGKILL while the guest was running a cell",
+    );
+    check(
+        |seen| {
+            *seen = Seen { exit: Some(ExitStatus::from_raw(256)), ..Seen::default() };
+            seen.complaint = "qemu: no such machine\n".into();
+        },
+        error,
+        "QEMU did not start the guest: qemu: no such machine",
+    );
+}
+
+#[test]
+fn a_log_with_holes_is_not_trusted() {
+    let error = OutcomeKind::HarnessError;
+    check(|seen| drop(seen.log.remove(1)), error, "the kernel's log has a gap after record 0");
+    check(|seen| drop(seen.log.remove(0)), error, "the beginning of the kernel's log is missing");
+    check(|seen| drop(seen.log.pop()), error, "the end of the kernel's log is missing");
+}
+
+#[test]
+fn a_warning_in_the_log_fails_a_cell_that_passed() {
+    check(
+        |seen| seen.log[1] = record(1, "WARNING: mm/gup.c:80 at try_get_folio+0x1/0x2, CPU#0: init/71"),
+        OutcomeKind::Failed,
+        "a WARN fired: the kernel's log says 'WARNING: mm/gup.c at try_get_folio CPU#<n>: init/<pid>'",
+    );
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! QEMU: which accelerator, which machine, and one guest from its start to its end.
+
+pub mod accelerator;
+mod ending;
+pub mod guest;
+pub mod machine;
+
+/// The emulator.
+pub const PROGRAM: &str = "qemu-system-x86_64";

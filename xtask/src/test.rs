@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask test`: everything that must hold before a change lands.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use fs_harness::record::{OutcomeKind, Record, SnapshotMatch};
+use workloads::catalogue;
+
+use crate::bench::{Bench, Options};
+use crate::host::command::Command;
+use crate::host::setup;
+use crate::{cell, report, run, workspace};
+
+/// On what to run the cells.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    bench: Options,
+}
+
+/// Checks the source, runs the tests of the host, then all cells against their snapshots.
+pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    setup::ensure()?;
+    stage("format", cargo(&["fmt", "--all", "--check"]))?;
+    let own = Command::new("make").arg("-C").arg(workspace().join("kmod-blk")).arg("rustfmtcheck");
+    stage("format of the module", own)?;
+    stage("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    stage("tests of the host", cargo(&["test"]))?;
+    let bench = Bench::prepare(&arguments.bench)?;
+    println!("{}", bench.header());
+    let cells_passed = run_cells();
+    let records = records()?;
+    println!("{}", report::table(&records, matches_its_snapshot));
+    for record in records.iter().filter(|record| !matches_its_snapshot(record)) {
+        println!("{}", report::failure(record));
+    }
+    if let Err(error) = &cells_passed {
+        println!("{error:#}");
+        println!("a snapshot that changed on purpose is accepted by `cargo xtask review`");
+    }
+    println!("{}", report::summary(&records, matches_its_snapshot));
+    let fine = cells_passed.is_ok() && records.iter().all(matches_its_snapshot);
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The self-test of the harness first: what a blind bed says about cells means nothing.
+fn run_cells() -> Result<()> {
+    for (found, _) in catalogue::cells() {
+        // A record of an earlier run must not stand for a cell that did not run.
+        cell::forget(&cell::folder(&found))?;
+    }
+    let threads = format!("--test-threads={}", run::jobs());
+    stage(
+        "self-test of the harness",
+        cargo(&["test", "--package", "snapshots", "--test", "selftest", "--", &threads]),
+    )?;
+    stage("cells", cargo(&["test", "--package", "snapshots", "--test", "cells", "--", &threads]))
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    Command::new("cargo").args(arguments).current_dir(&workspace())
+}
+
+fn stage(name: &str, command: Command) -> Result<()> {
+    eprintln!("== {name}");
+    command
+        .each_line(|line| {
+            eprintln!("{line}");
+            Ok(())
+        })
+        .with_context(|| format!("{name} failed"))
+}
+
+fn records() -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for (found, _) in catalogue::cells() {
+        let never_run = || Record::new(found.clone(), std::collections::BTreeMap::new());
+        records.push(cell::load(&cell::folder(&found))?.unwrap_or_else(never_run));
+    }
+    Ok(records)
+}
+
+fn matches_its_snapshot(record: &Record) -> bool {
+    record.outcome.kind == OutcomeKind::Passed && record.snapshot == Some(SnapshotMatch::Same)
+}
