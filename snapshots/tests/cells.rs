@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Every cell of the catalogue as a test: it must pass, and look as its reviewed snapshot does.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use fs_harness::cell::Cell;
+use fs_harness::record::{OutcomeKind, Record, SnapshotMatch};
+use fs_harness::render::render;
+use libtest_mimic::{Arguments, Failed, Trial};
+use workloads::catalogue;
+use xtask::bench::Bench;
+use xtask::cell;
+
+static BENCH: LazyLock<Result<Bench, String>> =
+    LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
+
+fn main() {
+    let arguments = Arguments::from_args();
+    // insta panics where a snapshot differs, after it has shown how: the trace of that helps nobody.
+    panic::set_hook(Box::new(|_| {}));
+    let trials =
+        catalogue::cells().map(|(cell, _)| Trial::test(cell.to_string(), move || check(&cell))).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn check(cell: &Cell) -> Result<(), Failed> {
+    let bench = BENCH.as_ref()?;
+    let task = cell::task(bench, cell);
+    let mut record = cell::run(bench, &task).map_err(|error| format!("{error:#}"))?;
+    let compared = compare(&record);
+    record.snapshot = Some(if compared.is_ok() { SnapshotMatch::Same } else { SnapshotMatch::Differs });
+    cell::save(&task.folder, &record).map_err(|error| format!("{error:#}"))?;
+    if record.outcome.kind != OutcomeKind::Passed {
+        return Err(format!("{}: {}", record.outcome.kind, record.outcome.detail).into());
+    }
+    compared.map_err(|()| "the snapshot differs; if it should, `cargo xtask review` accepts it".into())
+}
+
+/// Compares with the reviewed file; insta prints the difference and keeps the new text for review.
+fn compare(record: &Record) -> Result<(), ()> {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(folder().join(&record.cell.scenario));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let path = record.cell.path();
+    let name = path.rsplit('/').next().unwrap_or(&path);
+    let compare = || settings.bind(|| insta::assert_snapshot!(name, render(record)));
+    panic::catch_unwind(AssertUnwindSafe(compare)).map_err(|_| ())
+}
+
+/// The folder of the snapshots, where the tests run and not where they were compiled.
+fn folder() -> PathBuf {
+    xtask::workspace().join("snapshots")
+}
