@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs};
 
@@ -102,6 +103,9 @@ impl fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+/// Set once by whichever guest sees the signal: those that wait for their turn must not start.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Runs a guest in a private folder of its own. While it lives, `pid_file` holds QEMU's process id.
 pub fn run(machine: &Machine, task: &Task, pid_file: &Path) -> Result<Seen> {
@@ -234,8 +238,8 @@ async fn follow(
                 seen.exit = Some(end(qemu).await?);
                 break;
             }
-            _ = interrupt.recv() => return Err(Interrupted.into()),
-            _ = terminate.recv() => return Err(Interrupted.into()),
+            _ = interrupt.recv() => return Err(interrupted()),
+            _ = terminate.recv() => return Err(interrupted()),
         }
     }
     seen.note("QEMU ended", started);
@@ -252,6 +256,11 @@ async fn follow(
     };
     // What QEMU passed on before it ended is still in the sockets.
     timeout(Duration::from_secs(5), rest).await.context("read what the guest said last")
+}
+
+fn interrupted() -> anyhow::Error {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+    Interrupted.into()
 }
 
 /// A line, or none at the end of the stream.

@@ -22,6 +22,8 @@ const PARAMETERS: &[&str] = &[
     "panic=-1",
     "reboot=t",
     "oops=panic",
+    // The kernel's own test suites, which are built in for the sake of the driver's.
+    "kunit.enable=0",
     // The same addresses in every run.
     "nokaslr",
     "norandmaps",
