@@ -4,10 +4,12 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::record::LogLine;
 
 /// One record of `/dev/kmsg`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRecord {
     /// Sequence number: a gap means lost records.
     pub seq: u64,

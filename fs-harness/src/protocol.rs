@@ -2,17 +2,18 @@
 
 //! What guest and host say to each other on the agent's virtio-serial port: one JSON message a line.
 //!
-//! The guest speaks first. The host answers [`FromGuest::Ready`] with one [`ToGuest::Run`]; the guest
-//! sends what happens as it happens, then exactly one [`FromGuest::Verdict`], and ends itself.
-//! The same messages but for `Ready` and `Verdict` go from a scenario's process to PID 1.
+//! The guest speaks first. The host answers [`FromGuest::Ready`] with [`ToGuest::Make`], and
+//! [`FromGuest::Made`] either by saving the guest or with [`ToGuest::Run`]; a guest that was saved can
+//! be told either. It sends what happens as it happens, then exactly one [`FromGuest::Verdict`], and
+//! ends itself. Steps, checks and skips come from the scenario's process, which says the same to PID 1.
 
 use serde::{Deserialize, Serialize};
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Setup};
 use crate::record::{Check, Outcome, Step};
 
 /// Version of these messages; the two sides must agree.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Name of the virtio-serial port that carries these messages.
 pub const AGENT_PORT: &str = "pinbed.agent";
@@ -29,6 +30,22 @@ pub enum FromGuest {
         /// [`VERSION`].
         protocol: u32,
         /// Release of the kernel, as `uname -r` prints it.
+        kernel: String,
+    },
+    /// The setup is made; the agent waits for what to do next.
+    Made {
+        /// Which.
+        setup: Setup,
+        /// The line that the agent wrote to the kernel's log just before; it is on its way to the host.
+        log_mark: String,
+    },
+    /// The cell begins: the agent proves that it was spoken to, and what it is.
+    Begun {
+        /// The run's own.
+        nonce: String,
+        /// What was made in this guest.
+        setup: Setup,
+        /// Release of the kernel.
         kernel: String,
     },
     /// What the guest does now; any message shows progress, this one says which.
@@ -52,12 +69,16 @@ pub enum FromGuest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToGuest {
+    /// Make this setup, then wait.
+    Make(Setup),
     /// Run this cell, then end.
     Run {
         /// Which.
         cell: Cell,
-        /// Tells this run from every other.
+        /// Tells this run from every other; stirred into the guest's entropy.
         nonce: String,
+        /// The time, which a saved guest does not know.
+        unix_seconds: u64,
         /// A fault to commit, for the self-test.
         fault: Option<AgentFault>,
     },

@@ -14,9 +14,8 @@ use fs_harness::record::{OutcomeKind, Record};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use xtask::bench::Bench;
-use xtask::cell;
-use xtask::qemu::guest::Task;
+use xtask::bench::{Bench, Isolation};
+use xtask::cell::{self, Task};
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -119,7 +118,7 @@ fn kill_qemu() -> Result<(), Failed> {
 /// A kernel that panics before the agent speaks, for its initramfs is empty.
 fn panics_at_boot() -> Result<(), Failed> {
     let task = task("a_kernel_that_panics_at_boot", "selftest_holds")?;
-    let mut bench = BENCH.as_ref()?.clone();
+    let mut bench = Bench { isolation: Isolation::Boot, ..BENCH.as_ref()?.clone() };
     bench.machine.image = std::env::temp_dir().join(format!("pinbed-empty-{}.cpio", std::process::id()));
     fs::write(&bench.machine.image, [0; 512]).map_err(|error| format!("write an empty image: {error}"))?;
     let record = run(&bench, &task);
@@ -131,7 +130,8 @@ fn panics_at_boot() -> Result<(), Failed> {
 fn never_ready() -> Result<(), Failed> {
     let mut task = task("an_agent_that_never_speaks", "selftest_holds")?;
     task.limits.boot = Duration::from_millis(200);
-    expect(&run(BENCH.as_ref()?, &task)?, OutcomeKind::BootFailed, "the agent was not ready")
+    let bench = Bench { isolation: Isolation::Boot, ..BENCH.as_ref()?.clone() };
+    expect(&run(&bench, &task)?, OutcomeKind::BootFailed, "the agent was not ready")
 }
 
 /// While a cell runs, and if its harness is killed, the record on disk says that it died.

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::host::command::Command;
@@ -14,6 +15,17 @@ use crate::host::setup;
 use crate::qemu::accelerator::{Accelerator, Wish};
 use crate::qemu::machine::Machine;
 use crate::{artefacts, cache, image, kernel, module, qemu};
+
+/// What every cell starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// A guest that was saved when it had made the cell's setup.
+    #[default]
+    Checkpoint,
+    /// A guest that boots.
+    Boot,
+}
 
 /// What a run is to use.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,6 +35,9 @@ pub struct Options {
     /// What guests run under.
     #[arg(long, value_enum, default_value_t, value_name = "ACCELERATOR")]
     accel: Wish,
+    /// What every cell starts from.
+    #[arg(long, value_enum, default_value_t, value_name = "START")]
+    isolation: Isolation,
 }
 
 /// What cells run on.
@@ -30,6 +45,8 @@ pub struct Options {
 pub struct Bench {
     /// The machine that every guest gets.
     pub machine: Machine,
+    /// What every cell starts from.
+    pub isolation: Isolation,
     /// What a reader of a record must know of it, by name.
     pub environment: BTreeMap<String, String>,
 }
@@ -43,6 +60,7 @@ impl Bench {
         let image = image::ensure(&module)?;
         let accelerator = Accelerator::choose(options.accel)?;
         let machine = Machine { accelerator, kernel: kernel.vmlinux.clone(), image: image.path };
+        let isolation = options.isolation;
         let environment = BTreeMap::from([
             ("accelerator", format!("{} ({})", machine.accelerator.name, machine.accelerator.why)),
             ("qemu", qemu_version()?),
@@ -52,10 +70,10 @@ impl Bench {
             ("config", kernel.config_hash),
             ("module", module.build_id),
             ("image", image.hash),
-            ("isolation", "boot".to_owned()),
+            ("isolation", if isolation == Isolation::Boot { "boot" } else { "checkpoint" }.to_owned()),
         ]);
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let bench = Self { machine, environment };
+        let bench = Self { machine, isolation, environment };
         let text = serde_json::to_vec_pretty(&bench).context("write down the bench")?;
         cache::write_whole(&file(), &text)?;
         Ok(bench)

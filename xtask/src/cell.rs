@@ -10,12 +10,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use fs_harness::cell::Cell;
 use fs_harness::kernel_log;
+use fs_harness::protocol::AgentFault;
 use fs_harness::record::{Outcome, OutcomeKind, Record};
 use fs_harness::render::render;
 
-use crate::bench::{self, Bench};
-use crate::qemu::guest::{self, Interrupted, Limits, Seen, Task};
+use crate::bench::{self, Bench, Isolation};
+use crate::qemu::checkpoint;
+use crate::qemu::guest::{self, Interrupted, Limits, Seen};
 use crate::qemu::machine::Channels;
+use crate::qemu::script::Script;
 use crate::{artefacts, cache};
 
 /// The record in a cell's folder.
@@ -23,6 +26,19 @@ const RECORD: &str = "record.json";
 
 /// Holds the process id of QEMU while a cell runs.
 pub const PID: &str = "qemu.pid";
+
+/// A cell to run.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Which.
+    pub cell: Cell,
+    /// A fault of the agent, for the self-test.
+    pub fault: Option<AgentFault>,
+    /// Deadlines.
+    pub limits: Limits,
+    /// Where its artefacts go.
+    pub folder: PathBuf,
+}
 
 /// The folder of a cell's artefacts.
 pub fn folder(cell: &Cell) -> PathBuf {
@@ -40,7 +56,7 @@ pub fn limits(bench: &Bench) -> Limits {
 /// that nothing could be written down, or that the user interrupted; all else is an outcome.
 pub fn run(bench: &Bench, task: &Task) -> Result<Record> {
     let mut record = begin(bench, task)?;
-    match guest::run(&bench.machine, task, &task.folder.join(PID)) {
+    match guest(bench, task) {
         Ok(seen) => {
             record.outcome = seen.outcome();
             take_over(&mut record, &task.folder, seen)?;
@@ -53,6 +69,28 @@ pub fn run(bench: &Bench, task: &Task) -> Result<Record> {
     }
     save(&task.folder, &record)?;
     Ok(record)
+}
+
+/// A guest of its own for the cell: booted, or restored from the checkpoint of its setup.
+fn guest(bench: &Bench, task: &Task) -> Result<Seen> {
+    let Task { cell, fault, limits, folder } = task;
+    let checkpoint = match bench.isolation {
+        Isolation::Boot => None,
+        Isolation::Checkpoint => {
+            let qemu = bench.environment.get("qemu").map_or("", String::as_str);
+            match checkpoint::ensure(&bench.machine, qemu, cell.setup, *limits)? {
+                Ok(checkpoint) => Some(checkpoint),
+                Err(seen) => return Ok(*seen),
+            }
+        }
+    };
+    let start = checkpoint.as_ref().map(|checkpoint| checkpoint.state.clone());
+    let script = Script::run(cell.clone(), *fault, start);
+    let mut seen = guest::run(&bench.machine, script, *limits, &folder.join(PID))?;
+    if let Some(checkpoint) = checkpoint {
+        checkpoint.precede(&mut seen);
+    }
+    Ok(seen)
 }
 
 /// The ordinary task for a cell.

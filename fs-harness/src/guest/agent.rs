@@ -16,12 +16,12 @@ use self::ports::Ports;
 use super::error::{Doing, Error, Result};
 use super::kmsg;
 use super::site::Site;
-use crate::cell::Cell;
+use crate::cell::{Cell, Setup};
 use crate::protocol::{self, AgentFault, FromGuest, ToGuest};
 use crate::record::{Outcome, OutcomeKind};
 
 /// How every mark in the kernel's log begins.
-const MARK: &str = "pinbed: end of cell";
+const MARK: &str = "pinbed: mark:";
 
 /// Lives as PID 1. Returns only where the guest cannot even be ended.
 pub fn run() -> ExitCode {
@@ -42,63 +42,102 @@ fn live() -> Result<()> {
     prepare::mount_all()?;
     let mut ports = Ports::open()?;
     let marks = ports.stream_kernel_log()?;
-    if let Err(error) = prepare::load_driver().and_then(|()| prepare::quiet()) {
-        return ports.send(&verdict(OutcomeKind::HarnessError, error.to_string(), String::new()));
-    }
-    ports.send(&FromGuest::Ready { protocol: protocol::VERSION, kernel: prepare::kernel_release()? })?;
-    let ToGuest::Run { cell, nonce, fault } = match std::env::var("PINBED_CELL") {
-        // A person started this guest by hand: nobody answers on the port.
-        Ok(name) => run_by_hand(&name)?,
-        Err(_) => ports.receive()?,
-    };
-    let outcome = match run_cell(&mut ports, &cell) {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome { kind: OutcomeKind::Failed, detail: error.to_string() },
-    };
-    let log_mark = mark_log(&marks, &cell, &nonce)?;
-    let verdict = FromGuest::Verdict { outcome, log_mark };
-    match fault {
-        None => ports.send(&verdict),
-        Some(AgentFault::NoVerdict) => Ok(()),
-        Some(AgentFault::TwoVerdicts) => ports.send(&verdict).and_then(|()| ports.send(&verdict)),
-        Some(AgentFault::Garbage) => ports.send_raw("this is not a message\n"),
+    let mut agent = Agent { ports, marks, made: Setup::None };
+    match agent.serve() {
+        Ok(()) => Ok(()),
+        Err(error) => agent.give_verdict(OutcomeKind::HarnessError, error.to_string(), None),
     }
 }
 
-fn run_by_hand(name: &str) -> Result<ToGuest> {
-    let cell = name.parse().map_err(|error| Error::Unexpected(format!("{error}")))?;
-    Ok(ToGuest::Run { cell, nonce: "by hand".to_owned(), fault: None })
+/// The agent at work.
+struct Agent {
+    ports: Ports,
+    marks: Receiver<String>,
+    /// What was made in this guest so far.
+    made: Setup,
 }
 
-fn run_cell(ports: &mut Ports, cell: &Cell) -> Result<Outcome> {
-    ports.send(&FromGuest::Doing(format!("making {}", cell.setup)))?;
-    Site::make(cell.setup)?;
-    ports.send(&FromGuest::Doing(format!("running {cell}")))?;
-    let scenario = Command::new("/proc/self/exe")
-        .args(["scenario", &cell.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .doing("start the scenario")?;
-    child::follow(scenario, |message| ports.send(message))
-}
-
-/// Writes a line into the kernel's log that no other run writes, and waits until it is on its way
-/// to the host: every line before it is too.
-fn mark_log(marks: &Receiver<String>, cell: &Cell, nonce: &str) -> Result<String> {
-    let mark = format!("{MARK} {cell} {nonce}");
-    kmsg::write(&mark)?;
-    loop {
-        let seen = marks
-            .recv_timeout(Duration::from_secs(10))
-            .map_err(|_| Error::Unexpected("the kernel's log did not reach the host in 10 s".to_owned()))?;
-        if seen.contains(&mark) {
-            return Ok(mark);
+impl Agent {
+    fn serve(&mut self) -> Result<()> {
+        prepare::load_driver()?;
+        prepare::quiet()?;
+        let kernel = prepare::kernel_release()?;
+        if let Ok(name) = std::env::var("PINBED_CELL") {
+            // A person started this guest by hand: nobody answers on the port.
+            return self.run_by_hand(&name);
+        }
+        self.ports.send(&FromGuest::Ready { protocol: protocol::VERSION, kernel: kernel.clone() })?;
+        loop {
+            match self.ports.receive()? {
+                ToGuest::Make(setup) => match self.make(setup) {
+                    Ok(()) => {
+                        let log_mark = self.mark_log(&format!("made {setup}"))?;
+                        self.ports.send(&FromGuest::Made { setup, log_mark })?;
+                    }
+                    Err(error) => return self.give_verdict(OutcomeKind::Failed, error.to_string(), None),
+                },
+                ToGuest::Run { cell, nonce, unix_seconds, fault } => {
+                    prepare::wake_up(unix_seconds, &nonce)?;
+                    let (setup, kernel) = (self.made, kernel);
+                    self.ports.send(&FromGuest::Begun { nonce, setup, kernel })?;
+                    return self.run(&cell, fault);
+                }
+            }
         }
     }
-}
 
-fn verdict(kind: OutcomeKind, detail: String, log_mark: String) -> FromGuest {
-    FromGuest::Verdict { outcome: Outcome { kind, detail }, log_mark }
+    fn make(&mut self, setup: Setup) -> Result<()> {
+        self.ports.send(&FromGuest::Doing(format!("making {setup}")))?;
+        Site::make(setup)?;
+        self.made = setup;
+        Ok(())
+    }
+
+    fn run(&mut self, cell: &Cell, fault: Option<AgentFault>) -> Result<()> {
+        self.ports.send(&FromGuest::Doing(format!("running {cell}")))?;
+        let scenario = Command::new("/proc/self/exe")
+            .args(["scenario", &cell.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .doing("start the scenario")?;
+        let outcome = child::follow(scenario, |message| self.ports.send(message))?;
+        self.give_verdict(outcome.kind, outcome.detail, fault)
+    }
+
+    fn give_verdict(&mut self, kind: OutcomeKind, detail: String, fault: Option<AgentFault>) -> Result<()> {
+        let log_mark = self.mark_log("the end")?;
+        let verdict = FromGuest::Verdict { outcome: Outcome { kind, detail }, log_mark };
+        match fault {
+            None => self.ports.send(&verdict),
+            Some(AgentFault::NoVerdict) => Ok(()),
+            Some(AgentFault::TwoVerdicts) => {
+                self.ports.send(&verdict)?;
+                self.ports.send(&verdict)
+            }
+            Some(AgentFault::Garbage) => self.ports.send_raw("this is not a message\n"),
+        }
+    }
+
+    fn run_by_hand(&mut self, name: &str) -> Result<()> {
+        let cell: Cell = name.parse().map_err(|error| Error::Unexpected(format!("{error}")))?;
+        self.make(cell.setup)?;
+        self.run(&cell, None)
+    }
+
+    /// Writes a line into the kernel's log, and waits until it is on its way to the host: every line
+    /// before it is too.
+    fn mark_log(&mut self, what: &str) -> Result<String> {
+        let mark = format!("{MARK} {what}");
+        kmsg::write(&mark)?;
+        loop {
+            let seen = self.marks.recv_timeout(Duration::from_secs(10)).map_err(|_| {
+                Error::Unexpected("the kernel's log did not reach the host in 10 s".to_owned())
+            })?;
+            if seen.contains(&mark) {
+                return Ok(mark);
+            }
+        }
+    }
 }

@@ -68,8 +68,8 @@ fn hang(seen: &Seen) -> Option<Ending> {
 }
 
 fn wrong_talk(seen: &Seen) -> Option<Ending> {
-    let detail = if let Some(version) = seen.wrong_protocol {
-        format!("the guest image speaks version {version} of the protocol; rebuild it")
+    let detail = if let Some(mistake) = &seen.mistaken {
+        mistake.clone()
     } else if let Some(line) = seen.garbage.first() {
         format!("the agent sent what is no message: '{line}'")
     } else if let Some(signal) = killed(seen) {

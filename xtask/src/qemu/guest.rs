@@ -1,46 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! One guest from its start to its end: a single event loop over its ports, QMP, its console, its
-//! process and a deadline. What was seen is judged afterwards, in [`ending`](super::ending).
+//! One guest from its start to its end: a single event loop, and everything seen in it. What was seen
+//! is judged afterwards, in [`ending`](super::ending).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
-use anyhow::{Context, Result};
-use fs_harness::cell::Cell;
+use anyhow::{Context, Result, bail};
 use fs_harness::kernel_log::LogRecord;
-use fs_harness::protocol::{self, AgentFault, FromGuest, ToGuest};
+use fs_harness::protocol::{self, FromGuest};
 use fs_harness::record::{Check, Outcome, Step, Timing};
-use futures::StreamExt;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use qapi::futures::{QapiEvents, QmpStreamTokio};
-use qapi::qmp;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, ReadHalf, Split, WriteHalf};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
+use super::channels::{Channels, Event, Listeners};
 use super::ending;
-use super::machine::{Channels, Machine};
-
-/// What a guest is to do, and how long it may take.
-#[derive(Clone, Debug)]
-pub struct Task {
-    /// The cell to run.
-    pub cell: Cell,
-    /// A fault to commit, for the self-test.
-    pub fault: Option<AgentFault>,
-    /// Deadlines.
-    pub limits: Limits,
-    /// Where its artefacts go.
-    pub folder: PathBuf,
-}
+use super::machine::{self, Machine};
+use super::script::{Script, Turn};
 
 /// How long a guest may take. Between two signs of progress, not in all: a busy host slows a guest
 /// down, but does not keep it from going on.
@@ -57,8 +39,8 @@ pub struct Limits {
 pub struct Seen {
     /// Release of the kernel, once the agent spoke.
     pub ready: Option<String>,
-    /// The agent speaks another version of the protocol.
-    pub wrong_protocol: Option<u32>,
+    /// The guest is not the one that it should be, or speaks another version of the protocol.
+    pub mistaken: Option<String>,
     /// What the guest did last.
     pub doing: String,
     /// Steps, in order.
@@ -75,6 +57,8 @@ pub struct Seen {
     pub console: String,
     /// QMP told of a panic.
     pub panicked: bool,
+    /// The guest's state was saved.
+    pub saved: bool,
     /// The deadline that passed.
     pub expired: Option<Duration>,
     /// How QEMU ended.
@@ -108,35 +92,52 @@ impl std::error::Error for Interrupted {}
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Runs a guest in a private folder of its own. While it lives, `pid_file` holds QEMU's process id.
-pub fn run(machine: &Machine, task: &Task, pid_file: &Path) -> Result<Seen> {
+pub fn run(machine: &Machine, script: Script, limits: Limits, pid_file: &Path) -> Result<Seen> {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        return Err(Interrupted.into());
+    }
     let folder =
         tempfile::Builder::new().prefix("pinbed-").tempdir().context("make a folder for the guest")?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start an event loop")?;
-    let seen = runtime.block_on(supervise(machine, task, folder.path(), pid_file));
+    let seen = runtime.block_on(supervise(machine, script, limits, folder.path(), pid_file));
     // A process id that is no longer QEMU's must not be left behind; that it was never written is fine.
     let _ = fs::remove_file(pid_file);
     seen
 }
 
-async fn supervise(machine: &Machine, task: &Task, folder: &Path, pid_file: &Path) -> Result<Seen> {
+async fn supervise(
+    machine: &Machine,
+    script: Script,
+    limits: Limits,
+    folder: &Path,
+    pid_file: &Path,
+) -> Result<Seen> {
     let listeners = Listeners::bind(folder)?;
     let started = Instant::now();
-    let mut qemu = start(machine, folder)?;
+    let mut qemu = start(machine, &script, folder)?;
     fs::write(pid_file, qemu.id().unwrap_or_default().to_string())
         .with_context(|| format!("write {}", pid_file.display()))?;
-    let mut seen = Seen::default();
-    match timeout(Duration::from_secs(30), listeners.accept()).await {
-        Ok(channels) => follow(&mut seen, channels?, &mut qemu, task, started).await?,
-        // QEMU did not even connect: why stands in its complaint.
-        Err(_) => seen.exit = Some(end(&mut qemu).await?),
+    let mut guest = Guest { seen: Seen::default(), script, limits, started };
+    let channels = tokio::select! {
+        channels = listeners.accept() => channels?,
+        // Why stands in its complaint.
+        status = qemu.wait() => { guest.seen.exit = Some(status.context("wait for QEMU")?); None }
+    };
+    if let Some(mut channels) = channels {
+        guest.follow(&mut channels, &mut qemu).await?;
+    } else if guest.seen.exit.is_none() {
+        guest.seen.exit = Some(end(&mut qemu).await?);
     }
-    seen.complaint = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
-    Ok(seen)
+    guest.seen.complaint = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
+    Ok(guest.seen)
 }
 
-fn start(machine: &Machine, folder: &Path) -> Result<Child> {
-    let words = machine.command_line(Channels::Harness, "");
+fn start(machine: &Machine, script: &Script, folder: &Path) -> Result<Child> {
+    let mut words = machine.command_line(machine::Channels::Harness, "");
+    if script.restores() {
+        words.extend(["-incoming", "defer"].map(str::to_owned));
+    }
     let (program, arguments) = words.split_first().context("an empty command line")?;
     let stderr = fs::File::create(folder.join("stderr")).context("make a file for QEMU's complaints")?;
     let mut command = Command::new(program);
@@ -146,142 +147,6 @@ fn start(machine: &Machine, folder: &Path) -> Result<Child> {
     // error is made from a number without allocating.
     unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
     command.spawn().with_context(|| format!("start {program} (is it installed? `cargo xtask doctor` tells)"))
-}
-
-/// The harness listens and QEMU connects: no byte can be lost, for the guest does not run before that.
-struct Listeners {
-    agent: UnixListener,
-    kmsg: UnixListener,
-    console: UnixListener,
-    qmp: UnixListener,
-}
-
-impl Listeners {
-    fn bind(folder: &Path) -> Result<Self> {
-        let bind = |name: &str| {
-            let path = folder.join(format!("{name}.sock"));
-            UnixListener::bind(&path).with_context(|| format!("listen at {}", path.display()))
-        };
-        Ok(Self { agent: bind("agent")?, kmsg: bind("kmsg")?, console: bind("console")?, qmp: bind("qmp")? })
-    }
-
-    async fn accept(&self) -> Result<Accepted> {
-        let accept = async |listener: &UnixListener| Ok::<_, std::io::Error>(listener.accept().await?.0);
-        let (agent, kmsg) = (accept(&self.agent).await?, accept(&self.kmsg).await?);
-        let (console, qmp) = (accept(&self.console).await?, accept(&self.qmp).await?);
-        Ok(Accepted { agent, kmsg, console, qmp })
-    }
-}
-
-struct Accepted {
-    agent: UnixStream,
-    kmsg: UnixStream,
-    console: UnixStream,
-    qmp: UnixStream,
-}
-
-/// Lines of bytes, since consoles print what they like.
-type Lines = Split<BufReader<ReadHalf<UnixStream>>>;
-
-fn lines(stream: UnixStream) -> (Lines, WriteHalf<UnixStream>) {
-    let (read, write) = tokio::io::split(stream);
-    (BufReader::new(read).split(b'\n'), write)
-}
-
-/// The event loop.
-async fn follow(
-    seen: &mut Seen,
-    channels: Accepted,
-    qemu: &mut Child,
-    task: &Task,
-    started: Instant,
-) -> Result<()> {
-    let (mut agent, mut to_agent) = lines(channels.agent);
-    let (mut kmsg, _keep_kmsg) = lines(channels.kmsg);
-    let (mut console, _keep_console) = lines(channels.console);
-    // Without events a panic is still seen on the console, and QEMU's end by its process.
-    let mut events = events(channels.qmp).await.ok();
-    let mut interrupt = signal(SignalKind::interrupt()).context("watch for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
-    let mut deadline = started + task.limits.boot;
-    let (mut agent_open, mut kmsg_open, mut console_open) = (true, true, true);
-    loop {
-        tokio::select! {
-            line = agent.next_segment(), if agent_open => match text(line) {
-                Some(line) => {
-                    if seen.agent_line(&line, started) {
-                        let run = ToGuest::Run { cell: task.cell.clone(), nonce: nonce(), fault: task.fault };
-                        to_agent.write_all(protocol::line(&run).as_bytes()).await.context("answer the agent")?;
-                    }
-                    deadline = Instant::now() + task.limits.progress;
-                }
-                None => agent_open = false,
-            },
-            line = kmsg.next_segment(), if kmsg_open => match text(line) {
-                Some(line) => seen.log.extend(LogRecord::parse(&line)),
-                None => kmsg_open = false,
-            },
-            line = console.next_segment(), if console_open => match text(line) {
-                Some(line) => seen.console_line(&line),
-                None => console_open = false,
-            },
-            event = next(&mut events) => match event {
-                Some(event) => seen.panicked |= matches!(event, qmp::Event::GUEST_PANICKED { .. }),
-                None => events = None,
-            },
-            status = qemu.wait() => {
-                seen.exit = Some(status.context("wait for QEMU")?);
-                break;
-            }
-            () = sleep_until(deadline.into()) => {
-                seen.expired = Some(if seen.ready.is_some() { task.limits.progress } else { task.limits.boot });
-                seen.exit = Some(end(qemu).await?);
-                break;
-            }
-            _ = interrupt.recv() => return Err(interrupted()),
-            _ = terminate.recv() => return Err(interrupted()),
-        }
-    }
-    seen.note("QEMU ended", started);
-    let rest = async {
-        while let Some(line) = text(agent.next_segment().await) {
-            seen.agent_line(&line, started);
-        }
-        while let Some(line) = text(kmsg.next_segment().await) {
-            seen.log.extend(LogRecord::parse(&line));
-        }
-        while let Some(line) = text(console.next_segment().await) {
-            seen.console_line(&line);
-        }
-    };
-    // What QEMU passed on before it ended is still in the sockets.
-    timeout(Duration::from_secs(5), rest).await.context("read what the guest said last")
-}
-
-fn interrupted() -> anyhow::Error {
-    INTERRUPTED.store(true, Ordering::Relaxed);
-    Interrupted.into()
-}
-
-/// A line, or none at the end of the stream.
-fn text(line: std::io::Result<Option<Vec<u8>>>) -> Option<String> {
-    let bytes = line.ok().flatten()?;
-    Some(String::from_utf8_lossy(&bytes).trim_end_matches('\r').to_owned())
-}
-
-type Events = QapiEvents<QmpStreamTokio<ReadHalf<UnixStream>>>;
-
-async fn events(qmp: UnixStream) -> std::io::Result<Events> {
-    let (_, events) = QmpStreamTokio::open(qmp).await?.negotiate().await?.into_parts();
-    Ok(events)
-}
-
-/// The next event; never one where there are none to come.
-async fn next(events: &mut Option<Events>) -> Option<qmp::Event> {
-    match events {
-        Some(events) => events.next().await.and_then(std::io::Result::ok),
-        None => std::future::pending().await,
-    }
 }
 
 /// Ends QEMU: asked first, then killed.
@@ -297,44 +162,128 @@ async fn end(qemu: &mut Child) -> Result<ExitStatus> {
     qemu.wait().await.context("wait for QEMU")
 }
 
-/// Tells one run from every other.
-fn nonce() -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}-{:x}", std::process::id(), now.as_nanos())
+/// A guest under way.
+struct Guest {
+    seen: Seen,
+    script: Script,
+    limits: Limits,
+    started: Instant,
 }
 
-impl Seen {
-    /// Takes in a line of the agent's port; true where the agent has just become ready.
-    fn agent_line(&mut self, line: &str, started: Instant) -> bool {
-        match serde_json::from_str(line) {
-            Ok(FromGuest::Ready { protocol, kernel }) => {
-                self.note("the agent was ready", started);
-                self.ready = Some(kernel);
-                self.wrong_protocol = (protocol != protocol::VERSION).then_some(protocol);
-                return self.wrong_protocol.is_none();
+impl Guest {
+    /// The event loop.
+    async fn follow(&mut self, channels: &mut Channels, qemu: &mut Child) -> Result<()> {
+        let mut deadline = self.started + self.limits.boot;
+        self.take(self.script.opening(), channels).await?;
+        while self.seen.exit.is_none() {
+            match channels.next(qemu, deadline).await? {
+                Event::Agent(line) => {
+                    deadline = Instant::now() + self.limits.progress;
+                    if let Some(message) = self.agent_line(&line) {
+                        let turn = self.script.answer(&message, &mut self.seen);
+                        self.take(turn, channels).await?;
+                    }
+                }
+                Event::Saved => {
+                    self.seen.saved = true;
+                    self.seen.exit = Some(end(qemu).await?);
+                }
+                Event::Resumed => {
+                    self.note("the guest was restored");
+                    let turn = self.script.speak_to_restored();
+                    self.take(turn, channels).await?;
+                }
+                Event::Refused(why) => bail!("save or restore the state of the guest: {why}"),
+                Event::Ended(status) => self.seen.exit = Some(status),
+                Event::Expired => {
+                    let spoke = self.seen.ready.is_some();
+                    self.seen.expired = Some(if spoke { self.limits.progress } else { self.limits.boot });
+                    self.seen.exit = Some(end(qemu).await?);
+                }
+                Event::Interrupted => {
+                    INTERRUPTED.store(true, Ordering::Relaxed);
+                    return Err(Interrupted.into());
+                }
+                event => self.hear(event),
             }
-            Ok(FromGuest::Doing(doing)) => self.doing = doing,
-            Ok(FromGuest::Step(step)) => {
-                self.doing = format!("past the step '{}'", step.name);
-                self.steps.push(*step);
-            }
-            Ok(FromGuest::Check(check)) => self.checks.push(check),
-            Ok(FromGuest::Skip(_)) => {}
-            Ok(FromGuest::Verdict { outcome, log_mark }) => {
-                self.note("the verdict came", started);
-                self.verdicts.push((outcome, log_mark));
-            }
-            Err(_) => self.garbage.push(line.to_owned()),
         }
-        false
+        self.note("QEMU ended");
+        while let Some(event) = channels.rest().await {
+            match event {
+                Event::Agent(line) => drop(self.agent_line(&line)),
+                event => self.hear(event),
+            }
+        }
+        Ok(())
     }
 
-    fn console_line(&mut self, line: &str) {
-        self.console.push_str(line);
-        self.console.push('\n');
+    async fn take(&mut self, turn: Turn, channels: &mut Channels) -> Result<()> {
+        match turn {
+            Turn::Listen => Ok(()),
+            Turn::Say(message) => channels.say(&message).await,
+            Turn::Restore(file) => channels.restore(&format!("exec:cat {}", machine::quoted(&file))),
+            Turn::Save(file) => {
+                self.note("the state is being saved");
+                channels.save(&format!("exec:cat > {}", machine::quoted(&file)))
+            }
+        }
     }
 
-    fn note(&mut self, what: &str, started: Instant) {
-        self.timings.push(Timing { what: what.to_owned(), seconds: started.elapsed().as_secs_f64() });
+    /// What is only written down.
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Log(record) => self.seen.log.push(record),
+            Event::Console(line) => {
+                self.seen.console.push_str(&line);
+                self.seen.console.push('\n');
+            }
+            Event::Panicked => self.seen.panicked = true,
+            // Turns of the conversation, which the event loop takes itself.
+            Event::Agent(_)
+            | Event::Saved
+            | Event::Resumed
+            | Event::Refused(_)
+            | Event::Ended(_)
+            | Event::Expired
+            | Event::Interrupted => {}
+        }
+    }
+
+    /// Takes in a line of the agent's port.
+    fn agent_line(&mut self, line: &str) -> Option<FromGuest> {
+        let Ok(message) = serde_json::from_str(line) else {
+            self.seen.garbage.push(line.to_owned());
+            return None;
+        };
+        match &message {
+            FromGuest::Ready { protocol, kernel } => {
+                self.note("the agent was ready");
+                self.seen.ready = Some(kernel.clone());
+                if *protocol != protocol::VERSION {
+                    self.seen.mistaken = Some(format!(
+                        "the guest image speaks version {protocol} of the protocol; rebuild it"
+                    ));
+                }
+            }
+            FromGuest::Made { setup, .. } => self.note(&format!("{setup} was made")),
+            FromGuest::Begun { .. } => self.note("the cell began"),
+            FromGuest::Doing(doing) => self.seen.doing.clone_from(doing),
+            FromGuest::Step(step) => {
+                self.seen.doing = format!("past the step '{}'", step.name);
+                self.seen.steps.push((**step).clone());
+            }
+            FromGuest::Check(check) => self.seen.checks.push(check.clone()),
+            FromGuest::Skip(_) => {}
+            FromGuest::Verdict { outcome, log_mark } => {
+                self.note("the verdict came");
+                self.seen.verdicts.push((outcome.clone(), log_mark.clone()));
+            }
+        }
+        Some(message)
+    }
+
+    fn note(&mut self, what: &str) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.seen.timings.push(Timing { what: what.to_owned(), seconds });
     }
 }

@@ -2,7 +2,7 @@
 
 //! The machine that guests run on, as a QEMU command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,11 @@ impl Machine {
         let flags = ["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned);
         [vec![PROGRAM.to_owned()], flags.to_vec(), words].concat()
     }
+}
+
+/// A path as one word of a shell's command line.
+pub(super) fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

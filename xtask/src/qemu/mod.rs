@@ -3,9 +3,12 @@
 //! QEMU: which accelerator, which machine, and one guest from its start to its end.
 
 pub mod accelerator;
+mod channels;
+pub mod checkpoint;
 mod ending;
 pub mod guest;
 pub mod machine;
+pub mod script;
 
 /// The emulator.
 pub const PROGRAM: &str = "qemu-system-x86_64";

@@ -7,7 +7,9 @@ use std::fs::{self, File};
 
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
+use nix::sys::time::TimeSpec;
 use nix::sys::utsname::uname;
+use nix::time::{ClockId, clock_settime};
 
 use crate::guest::error::{Doing, Result};
 
@@ -49,6 +51,14 @@ pub(super) fn quiet() -> Result<()> {
         fs::write(path, value).doing(format!("write {value} to {path}"))?;
     }
     Ok(())
+}
+
+/// Tells a guest that may have been saved what time it is, and stirs its entropy: every guest that is
+/// restored from one checkpoint would draw the same numbers.
+pub(super) fn wake_up(unix_seconds: u64, nonce: &str) -> Result<()> {
+    let seconds = i64::try_from(unix_seconds).unwrap_or_default();
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, 0)).doing("set the clock")?;
+    fs::write("/dev/urandom", nonce).doing("stir the entropy")
 }
 
 pub(super) fn kernel_release() -> Result<String> {

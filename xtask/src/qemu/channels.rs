@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Everything that can be heard of a guest, as one stream of events: its ports, its console, QMP, the
+//! end of QEMU, a deadline, and the user.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fs_harness::kernel_log::LogRecord;
+use fs_harness::protocol::{self, ToGuest};
+use futures::StreamExt;
+use qapi::futures::{QapiEvents, QapiService, QmpStreamTokio};
+use qapi::qmp;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, ReadHalf, Split, WriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Child;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep_until, timeout};
+
+/// The harness listens and QEMU connects: no byte can be lost, for the guest does not run before that.
+pub(super) struct Listeners {
+    agent: UnixListener,
+    kmsg: UnixListener,
+    console: UnixListener,
+    qmp: UnixListener,
+}
+
+impl Listeners {
+    pub(super) fn bind(folder: &Path) -> Result<Self> {
+        let bind = |name: &str| {
+            let path = folder.join(format!("{name}.sock"));
+            UnixListener::bind(&path).with_context(|| format!("listen at {}", path.display()))
+        };
+        Ok(Self { agent: bind("agent")?, kmsg: bind("kmsg")?, console: bind("console")?, qmp: bind("qmp")? })
+    }
+
+    /// The guest's channels; none where QEMU did not connect them in 30 seconds.
+    pub(super) async fn accept(&self) -> Result<Option<Channels>> {
+        let accept = async |listener: &UnixListener| Ok::<_, std::io::Error>(listener.accept().await?.0);
+        let all = async {
+            let (agent, kmsg) = (accept(&self.agent).await?, accept(&self.kmsg).await?);
+            let (console, qmp) = (accept(&self.console).await?, accept(&self.qmp).await?);
+            Ok::<_, std::io::Error>([agent, kmsg, console, qmp])
+        };
+        match timeout(Duration::from_secs(30), all).await {
+            Ok(streams) => Channels::open(streams.context("accept QEMU's connections")?).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Lines of bytes, since consoles print what they like; none after the end.
+struct Lines {
+    lines: Option<Split<BufReader<ReadHalf<UnixStream>>>>,
+    write: WriteHalf<UnixStream>,
+}
+
+impl Lines {
+    fn of(stream: UnixStream) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        Self { lines: Some(BufReader::new(read).split(b'\n')), write }
+    }
+
+    /// The next line; at the end of the stream none, once, and then nothing ever again.
+    async fn next(&mut self) -> Option<String> {
+        let Some(lines) = &mut self.lines else { return std::future::pending().await };
+        let line = lines.next_segment().await.ok().flatten();
+        if line.is_none() {
+            self.lines = None;
+        }
+        line.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\r').to_owned())
+    }
+
+    fn is_open(&self) -> bool {
+        self.lines.is_some()
+    }
+}
+
+type Events = QapiEvents<QmpStreamTokio<ReadHalf<UnixStream>>>;
+type Qmp = QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>;
+type Command = Pin<Box<dyn Future<Output = Result<(), qapi::ExecuteError>>>>;
+
+/// What is heard.
+pub(super) enum Event {
+    /// A line on the agent's port.
+    Agent(String),
+    /// A record of the kernel's log.
+    Log(LogRecord),
+    /// A line on the console.
+    Console(String),
+    /// QMP tells of a panic.
+    Panicked,
+    /// The guest's state was saved.
+    Saved,
+    /// The guest runs, after its state was restored.
+    Resumed,
+    /// QEMU refused to save or to restore.
+    Refused(String),
+    /// QEMU ended.
+    Ended(ExitStatus),
+    /// The deadline passed.
+    Expired,
+    /// The user wants no more.
+    Interrupted,
+}
+
+/// The open channels of a guest.
+pub(super) struct Channels {
+    agent: Lines,
+    kmsg: Lines,
+    console: Lines,
+    /// Without QMP a panic is still seen on the console, and QEMU's end by its process.
+    qmp: Option<(Qmp, Events)>,
+    /// A QMP command under way.
+    command: Option<Command>,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Channels {
+    async fn open([agent, kmsg, console, qmp]: [UnixStream; 4]) -> Result<Self> {
+        let negotiated = async { QmpStreamTokio::open(qmp).await?.negotiate().await };
+        Ok(Self {
+            agent: Lines::of(agent),
+            kmsg: Lines::of(kmsg),
+            console: Lines::of(console),
+            qmp: negotiated.await.ok().map(qapi::futures::QapiStream::into_parts),
+            command: None,
+            interrupt: signal(SignalKind::interrupt()).context("watch for Ctrl-C")?,
+            terminate: signal(SignalKind::terminate()).context("watch for SIGTERM")?,
+        })
+    }
+
+    /// Waits for the next event.
+    pub(super) async fn next(&mut self, qemu: &mut Child, deadline: Instant) -> Result<Event> {
+        loop {
+            let event = tokio::select! {
+                line = self.agent.next() => line.map(Event::Agent),
+                line = self.kmsg.next() => line.and_then(|line| LogRecord::parse(&line)).map(Event::Log),
+                line = self.console.next() => line.map(Event::Console),
+                event = next_of(&mut self.qmp) => event,
+                Err(error) = finished(&mut self.command) => Some(Event::Refused(error.to_string())),
+                status = qemu.wait() => Some(Event::Ended(status.context("wait for QEMU")?)),
+                () = sleep_until(deadline.into()) => Some(Event::Expired),
+                _ = self.interrupt.recv() => Some(Event::Interrupted),
+                _ = self.terminate.recv() => Some(Event::Interrupted),
+            };
+            if let Some(event) = event {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// What QEMU passed on before it ended is still in the sockets: the next of it, until there is no more.
+    pub(super) async fn rest(&mut self) -> Option<Event> {
+        let rest = async {
+            while self.agent.is_open() || self.kmsg.is_open() || self.console.is_open() {
+                let event = tokio::select! {
+                    line = self.agent.next() => line.map(Event::Agent),
+                    line = self.kmsg.next() => line.and_then(|line| LogRecord::parse(&line)).map(Event::Log),
+                    line = self.console.next() => line.map(Event::Console),
+                };
+                if event.is_some() {
+                    return event;
+                }
+            }
+            None
+        };
+        // A socket that QEMU's death did not close is nobody's any more.
+        timeout(Duration::from_secs(5), rest).await.ok().flatten()
+    }
+
+    /// Says something to the agent.
+    pub(super) async fn say(&mut self, message: &ToGuest) -> Result<()> {
+        let line = protocol::line(message);
+        self.agent.write.write_all(line.as_bytes()).await.context("speak to the agent")
+    }
+
+    /// Begins to save the guest's whole state; [`Event::Saved`] tells of the end.
+    pub(super) fn save(&mut self, into: &str) -> Result<()> {
+        let (qmp, _) = self.qmp.as_ref().context("QEMU does not answer on QMP")?;
+        let events =
+            qmp::MigrationCapabilityStatus { capability: qmp::MigrationCapability::events, state: true };
+        let announce = qmp.execute(qmp::migrate_set_capabilities { capabilities: vec![events] });
+        let uri = Some(into.to_owned());
+        let migrate = qmp.execute(qmp::migrate { uri, channels: None, detach: None, resume: None });
+        self.command = Some(Box::pin(async move {
+            announce.await?;
+            migrate.await.map(|_| ())
+        }));
+        Ok(())
+    }
+
+    /// Begins to restore a guest; [`Event::Resumed`] tells when it runs. What is said to it before
+    /// that can be lost: an interrupt that a port raises may be overwritten by the saved interrupt controller.
+    pub(super) fn restore(&mut self, from: &str) -> Result<()> {
+        let (qmp, _) = self.qmp.as_ref().context("QEMU does not answer on QMP")?;
+        let uri = Some(from.to_owned());
+        let restore = qmp.execute(qmp::migrate_incoming { uri, channels: None, exit_on_error: None });
+        self.command = Some(Box::pin(async move { restore.await.map(|_| ()) }));
+        Ok(())
+    }
+}
+
+async fn next_of(qmp: &mut Option<(Qmp, Events)>) -> Option<Event> {
+    let Some((_, events)) = qmp else { return std::future::pending().await };
+    match events.next().await {
+        Some(Ok(qmp::Event::GUEST_PANICKED { .. })) => Some(Event::Panicked),
+        Some(Ok(qmp::Event::MIGRATION { data, .. })) => match data.status {
+            qmp::MigrationStatus::completed => Some(Event::Saved),
+            qmp::MigrationStatus::failed => Some(Event::Refused("the migration failed".to_owned())),
+            _ => None,
+        },
+        Some(Ok(qmp::Event::RESUME { .. })) => Some(Event::Resumed),
+        Some(Ok(_)) => None,
+        Some(Err(_)) | None => {
+            *qmp = None;
+            None
+        }
+    }
+}
+
+/// The result of a command under way, once; nothing ever where there is none.
+async fn finished(command: &mut Option<Command>) -> Result<(), qapi::ExecuteError> {
+    let Some(running) = command else { return std::future::pending().await };
+    let result = running.await;
+    *command = None;
+    result
+}

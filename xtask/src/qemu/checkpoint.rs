@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Saved guests, from which cells start: one that has booted, and from it one for each setup, made and
+//! mounted, with the agent waiting. Each is made once for all that it depends on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use fs_harness::cell::Setup;
+use fs_harness::kernel_log::LogRecord;
+use serde::{Deserialize, Serialize};
+
+use super::guest::{self, Limits, Seen};
+use super::machine::{Channels, Machine};
+use super::script::Script;
+use crate::{artefacts, cache};
+
+/// Of how many benches the checkpoints are kept: they are some tens of MiB a setup.
+const KEPT: usize = 3;
+
+/// A saved guest.
+pub struct Checkpoint {
+    /// What QEMU restores.
+    pub state: PathBuf,
+    past: Past,
+}
+
+/// What the guest had said before it was saved.
+#[derive(Serialize, Deserialize)]
+struct Past {
+    log: Vec<LogRecord>,
+    console: String,
+}
+
+impl Checkpoint {
+    /// Puts what was said before the checkpoint in front of what was seen after it.
+    pub fn precede(self, seen: &mut Seen) {
+        seen.log.splice(0..0, self.past.log);
+        seen.console.insert_str(0, &self.past.console);
+    }
+}
+
+/// The checkpoint of a setup, made first if need be; or what was seen of the guest in which it could
+/// not be made.
+pub fn ensure(
+    machine: &Machine,
+    qemu: &str,
+    setup: Setup,
+    limits: Limits,
+) -> Result<Result<Checkpoint, Box<Seen>>> {
+    let folder = folder(machine, qemu)?.join(setup.name()).join("saved");
+    if let Some(found) = load(&folder)? {
+        return Ok(Ok(found));
+    }
+    let name = folder.to_string_lossy().replace('/', "-");
+    let _guard = cache::lock(&format!("checkpoint{name}"))?;
+    if let Some(found) = load(&folder)? {
+        return Ok(Ok(found));
+    }
+    let start = match setup {
+        Setup::None => None,
+        _ => match ensure(machine, qemu, Setup::None, limits)? {
+            Ok(booted) => Some(booted),
+            Err(seen) => return Ok(Err(seen)),
+        },
+    };
+    make(machine, setup, start, &folder, limits)
+}
+
+fn make(
+    machine: &Machine,
+    setup: Setup,
+    start: Option<Checkpoint>,
+    folder: &Path,
+    limits: Limits,
+) -> Result<Result<Checkpoint, Box<Seen>>> {
+    cache::sweep_partials(folder)?;
+    let scratch = cache::scratch_beside(folder)?;
+    let state = scratch.path().join("state");
+    let script = Script::save(setup, state, start.as_ref().map(|start| start.state.clone()));
+    let mut seen = guest::run(machine, script, limits, &scratch.path().join("qemu.pid"))?;
+    if let Some(start) = start {
+        start.precede(&mut seen);
+    }
+    if !seen.saved {
+        return Ok(Err(Box::new(seen)));
+    }
+    let past = Past { log: seen.log, console: seen.console };
+    let text = serde_json::to_vec(&past).context("turn a kernel log into JSON")?;
+    cache::write_whole(&scratch.path().join("past.json"), &text)?;
+    cache::publish(scratch.path(), folder)?;
+    load(folder)?.context("the checkpoint that was just made is gone").map(Ok)
+}
+
+fn load(folder: &Path) -> Result<Option<Checkpoint>> {
+    let past = folder.join("past.json");
+    if !past.exists() {
+        return Ok(None);
+    }
+    let text = fs::read(&past).with_context(|| format!("cannot read {}", past.display()))?;
+    let past = serde_json::from_slice(&text).with_context(|| format!("{} is damaged", past.display()))?;
+    Ok(Some(Checkpoint { state: folder.join("state"), past }))
+}
+
+/// The folder of a bench's checkpoints: named after the whole command line, which names the kernel and
+/// the image by what they contain, and QEMU's version.
+fn folder(machine: &Machine, qemu: &str) -> Result<PathBuf> {
+    let all = artefacts().join("checkpoints");
+    let line = machine.command_line(Channels::Harness, "").join("\0");
+    let folder = all.join(cache::short_hex(blake3::hash(format!("{line}\0{qemu}").as_bytes())));
+    if !folder.exists() {
+        forget_oldest(&all)?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    Ok(folder)
+}
+
+/// Makes room for one more bench.
+fn forget_oldest(all: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(all) else { return Ok(()) };
+    let age = |path: &PathBuf| {
+        fs::metadata(path).and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort_by_key(age);
+    for folder in folders.iter().rev().skip(KEPT - 1) {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}

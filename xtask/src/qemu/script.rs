@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the harness says to a guest, and when: the host's half of the protocol.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use fs_harness::cell::{Cell, Setup};
+use fs_harness::protocol::{AgentFault, FromGuest, ToGuest};
+
+use super::guest::Seen;
+
+/// What a guest is for.
+pub struct Script {
+    /// The saved state that it starts from; it boots where there is none.
+    start: Option<PathBuf>,
+    goal: Goal,
+    nonce: String,
+}
+
+enum Goal {
+    /// To run a cell. The setup is made first, unless the state that it starts from has it.
+    Run { cell: Cell, fault: Option<AgentFault> },
+    /// To make a setup, and save its state in a file.
+    Save { setup: Setup, file: PathBuf },
+}
+
+/// What the harness does next.
+pub(super) enum Turn {
+    Listen,
+    Say(ToGuest),
+    Restore(PathBuf),
+    Save(PathBuf),
+}
+
+impl Script {
+    /// Runs a cell, in a guest that boots or in one that was saved when it had made the cell's setup.
+    pub fn run(cell: Cell, fault: Option<AgentFault>, start: Option<PathBuf>) -> Self {
+        Self { start, goal: Goal::Run { cell, fault }, nonce: nonce() }
+    }
+
+    /// Makes a setup and saves the guest, which boots or was saved when nothing was made yet.
+    pub fn save(setup: Setup, file: PathBuf, start: Option<PathBuf>) -> Self {
+        Self { start, goal: Goal::Save { setup, file }, nonce: nonce() }
+    }
+
+    pub(super) fn restores(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// What is done first.
+    pub(super) fn opening(&self) -> Turn {
+        self.start.clone().map_or(Turn::Listen, Turn::Restore)
+    }
+
+    /// A guest that boots speaks first; one that was saved waits to be spoken to.
+    pub(super) fn speak_to_restored(&self) -> Turn {
+        match (&self.start, &self.goal) {
+            (None, _) => Turn::Listen,
+            (Some(_), Goal::Run { cell, fault }) => self.begin(cell, *fault),
+            (Some(_), Goal::Save { setup, .. }) => Turn::Say(ToGuest::Make(*setup)),
+        }
+    }
+
+    /// What a message of the agent is answered with.
+    pub(super) fn answer(&self, message: &FromGuest, seen: &mut Seen) -> Turn {
+        match (message, &self.goal) {
+            (FromGuest::Ready { .. }, _) if seen.mistaken.is_some() => Turn::Listen,
+            (FromGuest::Ready { .. }, Goal::Run { cell, .. }) => Turn::Say(ToGuest::Make(cell.setup)),
+            (FromGuest::Ready { .. }, Goal::Save { setup, .. }) => Turn::Say(ToGuest::Make(*setup)),
+            (FromGuest::Made { .. }, Goal::Run { cell, fault }) => self.begin(cell, *fault),
+            (FromGuest::Made { .. }, Goal::Save { file, .. }) => Turn::Save(file.clone()),
+            (FromGuest::Begun { nonce, setup, kernel }, Goal::Run { cell, .. }) => {
+                // A restored guest proves that it is the one that it should be.
+                seen.ready.get_or_insert_with(|| kernel.clone());
+                if (nonce, setup) != (&self.nonce, &cell.setup) {
+                    let mistake = format!("a guest with {setup} answered that was asked something else");
+                    seen.mistaken = Some(mistake);
+                }
+                Turn::Listen
+            }
+            _ => Turn::Listen,
+        }
+    }
+
+    fn begin(&self, cell: &Cell, fault: Option<AgentFault>) -> Turn {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Turn::Say(ToGuest::Run {
+            cell: cell.clone(),
+            nonce: self.nonce.clone(),
+            unix_seconds: now.as_secs(),
+            fault,
+        })
+    }
+}
+
+/// Tells one run from every other; a restored guest stirs it into its entropy.
+fn nonce() -> String {
+    let random = std::fs::read("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}-{:x}", String::from_utf8_lossy(&random).trim(), std::process::id(), now.as_nanos())
+}
