@@ -58,7 +58,7 @@ impl Bench {
         let kernel = kernel::ensure(&options.kernel)?;
         let module = module::ensure(&kernel)?;
         let image = image::ensure(&module)?;
-        let accelerator = Accelerator::choose(options.accel)?;
+        let accelerator = Accelerator::choose(options.accel, &kernel.vmlinux)?;
         let machine = Machine { accelerator, kernel: kernel.vmlinux.clone(), image: image.path };
         let isolation = options.isolation;
         let environment = BTreeMap::from([

@@ -70,7 +70,7 @@ pub fn lock(name: &str) -> Result<Lock> {
     match file.try_lock() {
         Ok(()) => return Ok(Lock { _file: file }),
         Err(TryLockError::WouldBlock) => {
-            eprintln!("waiting for another pinbed to finish with {name} ...");
+            eprintln!("waiting for {name}, which is being made elsewhere ...");
         }
         Err(TryLockError::Error(err)) => {
             return Err(err).with_context(|| format!("cannot lock {}", path.display()));

@@ -50,12 +50,12 @@ pub fn ensure(
     setup: Setup,
     limits: Limits,
 ) -> Result<Result<Checkpoint, Box<Seen>>> {
-    let folder = folder(machine, qemu)?.join(setup.name()).join("saved");
+    let key = key(machine, qemu);
+    let folder = folder(&key)?.join(setup.name()).join("saved");
     if let Some(found) = load(&folder)? {
         return Ok(Ok(found));
     }
-    let name = folder.to_string_lossy().replace('/', "-");
-    let _guard = cache::lock(&format!("checkpoint{name}"))?;
+    let _guard = cache::lock(&format!("checkpoint-{setup}-{key}"))?;
     if let Some(found) = load(&folder)? {
         return Ok(Ok(found));
     }
@@ -104,12 +104,17 @@ fn load(folder: &Path) -> Result<Option<Checkpoint>> {
     Ok(Some(Checkpoint { state: folder.join("state"), past }))
 }
 
-/// The folder of a bench's checkpoints: named after the whole command line, which names the kernel and
-/// the image by what they contain, and QEMU's version.
-fn folder(machine: &Machine, qemu: &str) -> Result<PathBuf> {
-    let all = artefacts().join("checkpoints");
+/// All that a checkpoint depends on: the whole command line, which names the kernel and the image by
+/// what they contain, and QEMU's version.
+fn key(machine: &Machine, qemu: &str) -> String {
     let line = machine.command_line(Channels::Harness, "").join("\0");
-    let folder = all.join(cache::short_hex(blake3::hash(format!("{line}\0{qemu}").as_bytes())));
+    cache::short_hex(blake3::hash(format!("{line}\0{qemu}").as_bytes()))
+}
+
+/// The folder of a bench's checkpoints.
+fn folder(key: &str) -> Result<PathBuf> {
+    let all = artefacts().join("checkpoints");
+    let folder = all.join(key);
     if !folder.exists() {
         forget_oldest(&all)?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
