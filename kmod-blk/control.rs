@@ -10,6 +10,7 @@ use crate::{
         DUMP,
         HELLO,
         HOLD,
+        HOLDS_MAX,
         HOLD_PAGES_MAX,
         HOLD_WRITE,
         MODE_GET,
@@ -28,6 +29,7 @@ use crate::{
     sys::misc::OpenFile, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_mutex,
     prelude::*,
     rbtree::RBTree,
@@ -59,6 +61,8 @@ struct Session {
     /// Userspace and the module speak the same version.
     greeted: bool,
     holds: RBTree<u32, Hold>,
+    /// How many `holds` there are.
+    count: u32,
     /// Handles are never used again: a stale one is seen as such.
     last_handle: u32,
 }
@@ -132,7 +136,7 @@ impl Control {
         let answer = argument.write(&abi::Hold { handle, ..hold });
         if answer.is_err() {
             // Userspace does not know the handle and could not release the pages.
-            let unknown = self.session.lock().holds.remove(&handle);
+            let unknown = self.session.lock().remove(handle);
             drop(unknown);
         }
         answer
@@ -158,14 +162,14 @@ impl Control {
         if dirty && !session.get(release.handle)?.is_writable() {
             return Err(EACCES);
         }
-        let hold = session.holds.remove(&release.handle).ok_or(ENOENT)?;
+        let hold = session.remove(release.handle)?;
         drop(session);
         if dirty {
-            hold.release_dirty()
+            hold.release_dirty();
         } else {
             drop(hold);
-            Ok(())
         }
+        Ok(())
     }
 
     fn dump(&self, argument: &Argument) -> Result {
@@ -181,10 +185,21 @@ impl Control {
 
 impl Session {
     fn insert(&mut self, hold: Hold) -> Result<u32> {
+        if self.count == HOLDS_MAX {
+            return Err(ENOSPC);
+        }
         let handle = self.last_handle.checked_add(1).ok_or(ENOSPC)?;
-        self.holds.try_create_and_insert(handle, hold, GFP_KERNEL)?;
+        self.holds
+            .try_create_and_insert(handle, hold, GFP_KERNEL_ACCOUNT)?;
+        self.count += 1;
         self.last_handle = handle;
         Ok(handle)
+    }
+
+    fn remove(&mut self, handle: u32) -> Result<Hold> {
+        let hold = self.holds.remove(&handle).ok_or(ENOENT)?;
+        self.count -= 1;
+        Ok(hold)
     }
 
     fn get(&self, handle: u32) -> Result<&Hold> {
@@ -206,5 +221,9 @@ impl Argument {
     }
 }
 
-// Pages are counted in the same unit on both sides.
-const _: () = assert!(abi::PAGE_SIZE == PAGE_SIZE as u64 && PAGE_SIZE == kernel::page::PAGE_SIZE);
+// Pages are counted in the same unit on both sides, and no address is cut short.
+const _: () = assert!(
+    abi::PAGE_SIZE == PAGE_SIZE as u64
+        && PAGE_SIZE == kernel::page::PAGE_SIZE
+        && usize::BITS == u64::BITS
+);

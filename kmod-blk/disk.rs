@@ -74,15 +74,10 @@ impl Disk {
         if bio.is_preflush() {
             store.flush();
         }
-        let reach = if bio.is_fua() {
-            Reach::Media
-        } else {
-            Reach::Cache
-        };
         let result = match bio.operation() {
             Operation::Read => read(&store, bio),
-            Operation::Write => write(&mut store, bio, reach, patience),
-            Operation::WriteZeroes => store.write_zeroes(sectors(bio), reach, patience),
+            Operation::Write => write(&mut store, bio, patience),
+            Operation::WriteZeroes => store.write_zeroes(sectors(bio), patience),
             Operation::Discard => {
                 store.discard(sectors(bio));
                 Ok(())
@@ -101,9 +96,8 @@ impl BioDevice for Disk {
     fn submit(&self, bio: Bio) {
         let seen = Observation::of(&bio);
         let result = self.serve(&bio);
-        // A bio that has to be tried again comes back, and is counted then. Counted before it is
-        // completed: who waits for it finds it in the counters.
-        if result != Err(EAGAIN) {
+        // Counted before it is completed: who waits for it finds it in the counters.
+        if result.is_ok() {
             self.counters.add(&seen);
         }
         bio.complete(result);
@@ -124,7 +118,12 @@ fn read(store: &Store, bio: &Bio) -> Result {
     })
 }
 
-fn write(store: &mut Store, bio: &Bio, reach: Reach, patience: Patience) -> Result {
+fn write(store: &mut Store, bio: &Bio, patience: Patience) -> Result {
+    let reach = if bio.is_fua() {
+        Reach::Media
+    } else {
+        Reach::Cache
+    };
     for_each_segment(bio, |segment, sector, count| {
         let mut done = 0;
         for piece in pieces(sector, count) {
@@ -141,7 +140,8 @@ fn write(store: &mut Store, bio: &Bio, reach: Reach, patience: Patience) -> Resu
 fn for_each_segment(bio: &Bio, mut serve: impl FnMut(Segment<'_>, u64, u64) -> Result) -> Result {
     let mut sector = bio.sector();
     for segment in bio.segments() {
-        // The queue limits forbid it.
+        // Nobody has checked this before: the block layer looks at segments only where it splits
+        // bios itself, and asynchronous direct I/O from bvecs (ITER_BVEC) passes them on as is.
         if segment.len() % SECTOR_SIZE != 0 {
             return Err(EINVAL);
         }

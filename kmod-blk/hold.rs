@@ -102,9 +102,8 @@ impl Hold {
         Ok(page.state())
     }
 
-    /// Releases the pages as written to by the device. Fails with `EACCES` if they cannot have
-    /// been: they are released clean.
-    pub(crate) fn release_dirty(self) -> Result {
+    /// Releases the pages as written to by the device, which must have been allowed to.
+    pub(crate) fn release_dirty(self) {
         match self.pages {
             HeldPages::Get(pages) => pages.release_dirty(),
             HeldPages::Pin(pages) => pages.release_dirty(),

@@ -85,10 +85,11 @@ impl kernel::InPlaceModule for Pinblk {
         pin_init_scope(|| {
             let geometry = geometry(*module_parameters::size_mib.value_ref())?;
             let disk = Arc::pin_init(Disk::new(), GFP_KERNEL)?;
-            let gendisk = GenDisk::add(c"pinblk0", &geometry, disk.clone())?;
+            // The disk comes last: it is opened and read as soon as it is there, so nothing may
+            // fail after it.
             Ok(try_pin_init!(Self {
-                _control <- SharedMiscDevice::register(c"pinblk-control", disk),
-                _disk: gendisk,
+                _control <- SharedMiscDevice::register(c"pinblk-control", disk.clone()),
+                _disk: GenDisk::add(c"pinblk0", &geometry, disk)?,
             }))
         })
     }

@@ -9,14 +9,12 @@ use crate::{
             Layers, //
         },
         patch::{
+            Frame as _,
             Patch,
             Patience, //
         }, //
     },
-    sys::memory::{
-        without_io,
-        Frame, //
-    },
+    sys::memory::Frame,
 };
 use core::ops::Range;
 use kernel::{
@@ -24,7 +22,8 @@ use kernel::{
     prelude::*,
     rbtree::{
         RBTree,
-        RBTreeNode, //
+        RBTreeNode,
+        RBTreeNodeReservation, //
     }, //
 };
 
@@ -63,11 +62,7 @@ impl Layer for PageTree {
     }
 
     fn insert(&mut self, page: u64, patch: Patch<Frame>, patience: Patience) -> Result {
-        let node = match patience {
-            Patience::MaySleep => without_io(|| RBTreeNode::new(page, patch, GFP_KERNEL))?,
-            Patience::NoWait => RBTreeNode::new(page, patch, GFP_NOWAIT)?,
-        };
-        self.insert_node(node);
+        self.insert_node(reserve_node(patience)?.into_node(page, patch));
         Ok(())
     }
 
@@ -96,4 +91,16 @@ impl Layer for PageTree {
         }
         self.pages = 0;
     }
+}
+
+/// Memory for a node.
+///
+/// An allocation as small as a node that may sleep never fails: when memory is full the kernel
+/// retries it for ever. That of a frame may fail after it has reclaimed memory, so a frame is what
+/// waits, and its memory is given back for the node.
+fn reserve_node(patience: Patience) -> Result<RBTreeNodeReservation<u64, Patch<Frame>>> {
+    RBTreeNodeReservation::new(GFP_NOWAIT).or_else(|_| {
+        drop(Frame::zeroed(patience)?);
+        RBTreeNodeReservation::new(GFP_NOWAIT)
+    })
 }

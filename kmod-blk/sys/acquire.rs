@@ -15,6 +15,7 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     bindings,
     prelude::*, //
 };
@@ -57,7 +58,7 @@ impl<A: Acquisition> UserPages<A> {
         // one more address without a page.
         address.checked_add(count * PAGE_SIZE).ok_or(EFAULT)?;
         let flags = if writable { bindings::FOLL_WRITE } else { 0 };
-        let mut pages = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut pages = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
         // SAFETY: The vector has room for `count` pointers.
         let acquired =
             unsafe { A::acquire(address, i32::try_from(count)?, flags, pages.as_mut_ptr()) };
@@ -127,17 +128,11 @@ impl<A: Acquisition> UserPages<A> {
     }
 
     /// Releases the pages as written to by the device: they are dirtied first.
-    ///
-    /// Fails with `EACCES` if they are not writable; they are released all the same.
-    pub(crate) fn release_dirty(mut self) -> Result {
-        if !self.writable {
-            return Err(EACCES);
-        }
+    pub(crate) fn release_dirty(mut self) {
         // SAFETY: By the type invariant each page is one acquisition by `A`. It is given up here,
         // and so that `drop` does not give it up again the vector is emptied.
         unsafe { A::release_dirty(&mut self.pages) };
         self.pages.clear();
-        Ok(())
     }
 }
 

@@ -35,9 +35,6 @@ pub(crate) enum Operation {
 /// The pointer is to a bio that was submitted to us and that nobody has completed yet.
 pub(crate) struct Bio(NonNull<bindings::bio>);
 
-// SAFETY: A submitted bio belongs to its driver, whichever thread of it looks at the bio.
-unsafe impl Send for Bio {}
-
 impl Bio {
     /// Takes a bio over from the block layer.
     ///

@@ -25,8 +25,6 @@ unsafe extern "C" {
     );
 
     pub(super) fn pinblk_frame_alloc(may_sleep: bool) -> *mut c_void;
-    pub(super) fn pinblk_noio_save() -> c_uint;
-    pub(super) fn pinblk_noio_restore(flags: c_uint);
 
     pub(super) fn pinblk_copy_from_page(
         to: *mut c_void,

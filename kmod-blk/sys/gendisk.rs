@@ -32,6 +32,10 @@ use kernel::{
     types::ScopeGuard, //
 };
 
+/// The longest write-zeroes of one bio, in sectors: 64 MiB. It has no data that would bound it, and
+/// its submitter cannot be killed before it is served.
+const WRITE_ZEROES_SECTORS_MAX: u32 = 1 << 17;
+
 /// What serves the bios of a disk.
 pub(crate) trait BioDevice: Send + Sync + 'static {
     /// Takes a bio, and completes it at once or later. May sleep unless the bio is REQ_NOWAIT.
@@ -114,9 +118,12 @@ impl<T: BioDevice> GenDisk<T> {
             logical_block_size: geometry.logical_block,
             physical_block_size: geometry.physical_block,
             discard_granularity: geometry.physical_block,
+            // A smaller number would promise what is not kept: the block layer does not cut a
+            // discard for a disk that takes bios.
             max_hw_discard_sectors: u32::MAX,
-            max_write_zeroes_sectors: u32::MAX,
-            // The store keeps sectors: no segment may end within one.
+            max_write_zeroes_sectors: WRITE_ZEROES_SECTORS_MAX,
+            // The store keeps sectors: user memory is refused for direct I/O if a segment of it
+            // would end within one. Bios of submitters inside the kernel are not held to this.
             dma_alignment: SECTOR_SIZE as u32 - 1,
             ..pin_init::zeroed()
         }

@@ -29,8 +29,6 @@ pub(crate) struct Frame(NonNull<PageBytes>);
 
 // SAFETY: A frame owns plain bytes: any thread may use and free them.
 unsafe impl Send for Frame {}
-// SAFETY: Shared references to a frame only read its bytes.
-unsafe impl Sync for Frame {}
 
 impl patch::Frame for Frame {
     type Error = Error;
@@ -67,14 +65,4 @@ impl Drop for Frame {
         // SAFETY: By the type invariant the page is ours; nobody can use it after this.
         unsafe { bindings::free_pages(self.0.as_ptr() as usize, 0) };
     }
-}
-
-/// Runs `allocate` so that none of its allocations starts I/O: that I/O could wait for this one.
-pub(crate) fn without_io<T>(allocate: impl FnOnce() -> T) -> T {
-    // SAFETY: It may be called in any context, and is undone below on the same task.
-    let flags = unsafe { ffi::pinblk_noio_save() };
-    let result = allocate();
-    // SAFETY: `flags` is what the matching call above returned.
-    unsafe { ffi::pinblk_noio_restore(flags) };
-    result
 }

@@ -35,15 +35,17 @@ pub(crate) trait OpenFile: Send + Sync + Sized + 'static {
 /// The registration of a misc device, which ends when this is dropped.
 #[pin_data]
 pub(crate) struct SharedMiscDevice<T: OpenFile> {
-    // Initialized first: a file can be opened as soon as the registration is there.
-    shared: T::Shared,
     #[pin]
     registration: MiscDeviceRegistration<Adapter<T>>,
+    // Initialized first and dropped last: a file can be opened as long as the registration is
+    // there. Fields are dropped in the order of their declaration.
+    shared: T::Shared,
 }
 
 impl<T: OpenFile> SharedMiscDevice<T> {
     /// Registers a device named `name`.
     pub(crate) fn register(name: &'static CStr, shared: T::Shared) -> impl PinInit<Self, Error> {
+        // Fields are initialized in the order of this list.
         try_pin_init!(Self {
             shared,
             registration <- MiscDeviceRegistration::register(MiscDeviceOptions { name }),
@@ -65,8 +67,9 @@ impl<T: OpenFile> MiscDevice for Adapter<T> {
 
     fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         // SAFETY: Every registration of an `Adapter<T>` is the field of a `SharedMiscDevice<T>`,
-        // which deregisters it before it goes. Its shared part was initialized before, and is
-        // never borrowed mutably.
+        // whose shared part is initialized before the registration begins, is dropped after it
+        // has ended, and is never borrowed mutably. A registration does not end while a file is
+        // being opened through it.
         let device = unsafe { &*container_of!(from_ref(misc), SharedMiscDevice<T>, registration) };
         KBox::try_pin_init(
             try_pin_init!(Self {

@@ -3,7 +3,6 @@
 #include <linux/bio.h>
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
-#include <linux/sched/mm.h>
 
 #include "shims.h"
 
@@ -27,16 +26,6 @@ void *pinblk_frame_alloc(bool may_sleep)
 	gfp_t gfp = may_sleep ? GFP_NOIO | __GFP_RETRY_MAYFAIL : GFP_NOWAIT;
 
 	return (void *)get_zeroed_page(gfp | __GFP_NOWARN);
-}
-
-unsigned int pinblk_noio_save(void)
-{
-	return memalloc_noio_save();
-}
-
-void pinblk_noio_restore(unsigned int flags)
-{
-	memalloc_noio_restore(flags);
 }
 
 void pinblk_copy_from_page(void *to, struct page *page, size_t offset,

@@ -16,8 +16,6 @@ void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
 			struct bio_vec *segment);
 
 void *pinblk_frame_alloc(bool may_sleep);
-unsigned int pinblk_noio_save(void);
-void pinblk_noio_restore(unsigned int flags);
 
 void pinblk_copy_from_page(void *to, struct page *page, size_t offset,
 			   size_t length);

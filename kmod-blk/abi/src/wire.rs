@@ -17,6 +17,9 @@ pub const PAGE_SIZE: u64 = 4096;
 /// The longest hold, in pages: two transparent huge pages.
 pub const HOLD_PAGES_MAX: u32 = 1024;
 
+/// The most holds of one open file at a time.
+pub const HOLDS_MAX: u32 = 4096;
+
 /// The longest DMA of one request, in bytes.
 pub const DMA_BYTES_MAX: u64 = 1 << 20;
 
@@ -41,7 +44,8 @@ pub const HOLD_WRITE: u32 = 1 << 0;
 /// Holds user pages until [`RELEASE`] or until the file is closed: all of them, or none.
 ///
 /// `EFAULT` where a page cannot be acquired, `EINVAL` for an unaligned address, no page, more than
-/// [`HOLD_PAGES_MAX`], an unknown mode or flag.
+/// [`HOLD_PAGES_MAX`], an unknown mode or flag, `ENOSPC` beyond [`HOLDS_MAX`] holds of the file, or
+/// when it has used up all handles.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hold {
@@ -173,7 +177,7 @@ pub const CLASS_OTHER: usize = 3;
 /// Number of classes.
 pub const CLASSES: usize = 4;
 
-/// Everything counted since the module was loaded.
+/// Everything counted since the module was loaded. A bio that fails is not counted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
@@ -193,7 +197,9 @@ pub struct Statistics {
     pub get_acquired: u64,
     /// Pages that holds released by reference.
     pub get_released: u64,
-    /// Pages that holds acquired by pin.
+    /// Pages that holds acquired by pin, as many as were asked for: the zero page counts here, but
+    /// the kernel does not pin it. A hold that failed half way and was undone moves `/proc/vmstat`
+    /// but none of these counters.
     pub pin_acquired: u64,
     /// Pages that holds released by pin.
     pub pin_released: u64,

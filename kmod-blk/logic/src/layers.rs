@@ -98,7 +98,10 @@ impl<L: Layer> Layers<L> {
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Error<L>> {
         let fill = |page: &mut PageBytes| fill(&mut page[piece.bytes()]);
-        let layer = self.layer(reach);
+        let layer = match reach {
+            Reach::Cache => &mut self.cache,
+            Reach::Media => &mut self.media,
+        };
         if let Some(patch) = layer.get_mut(piece.page) {
             patch.write(piece.mask(), patience, fill)?;
         } else {
@@ -106,25 +109,27 @@ impl<L: Layer> Layers<L> {
             patch.write(piece.mask(), patience, fill)?;
             layer.insert(piece.page, patch, patience)?;
         }
-        self.supersede(piece, reach);
+        if reach == Reach::Media {
+            // Older bytes in the cache must not hide it.
+            forget(&mut self.cache, piece);
+        }
         Ok(())
     }
 
-    /// Writes zeros, without spending memory on their bytes.
+    /// Writes zeros into the cache, without spending memory on their bytes. They have no FUA: the
+    /// block layer passes that on with data only.
     pub fn write_zeroes(
         &mut self,
         sectors: Range<u64>,
-        reach: Reach,
         patience: Patience,
     ) -> Result<(), Error<L>> {
         for piece in pieces(sectors.start, sectors.end - sectors.start) {
-            let layer = self.layer(reach);
-            if let Some(patch) = layer.get_mut(piece.page) {
+            if let Some(patch) = self.cache.get_mut(piece.page) {
                 patch.zero(piece.mask());
             } else {
-                layer.insert(piece.page, Patch::zeroes(piece.mask()), patience)?;
+                let zeroes = Patch::zeroes(piece.mask());
+                self.cache.insert(piece.page, zeroes, patience)?;
             }
-            self.supersede(piece, reach);
         }
         Ok(())
     }
@@ -152,20 +157,6 @@ impl<L: Layer> Layers<L> {
         for piece in pieces(sectors.start, sectors.end - sectors.start) {
             forget(&mut self.cache, piece);
             forget(&mut self.media, piece);
-        }
-    }
-
-    fn layer(&mut self, reach: Reach) -> &mut L {
-        match reach {
-            Reach::Cache => &mut self.cache,
-            Reach::Media => &mut self.media,
-        }
-    }
-
-    /// What was written to the media must not be hidden by older bytes in the cache.
-    fn supersede(&mut self, piece: Piece, reach: Reach) {
-        if reach == Reach::Media {
-            forget(&mut self.cache, piece);
         }
     }
 }
