@@ -25,13 +25,14 @@ fn scenarios(folder: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 fn snapshots(scenario: &Path) -> Vec<String> {
-    let name = scenario.file_name().unwrap().to_string_lossy().into_owned();
+    let name = scenario.file_name().expect("a folder has a name").to_string_lossy().into_owned();
     entries(scenario)
         .filter(|path| path.extension().is_some_and(|kind| kind == "snap"))
-        .map(|path| format!("{name}/{}", path.file_stem().unwrap().to_string_lossy()))
+        .map(|path| format!("{name}/{}", path.file_stem().expect("a snapshot has a name").to_string_lossy()))
         .collect()
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
+    let entries = fs::read_dir(folder).expect("the folder can be listed");
+    entries.map(|entry| entry.expect("the folder can be listed").path())
 }

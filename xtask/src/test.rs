@@ -23,11 +23,10 @@ pub struct Arguments {
 /// Checks the source, runs the tests of the host, then all cells against their snapshots.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure()?;
-    stage("format", cargo(&["fmt", "--all", "--check"]))?;
-    let own = Command::new("make").arg("-C").arg(workspace().join("kmod-blk")).arg("rustfmtcheck");
-    stage("format of the module", own)?;
-    stage("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    stage("tests of the host", cargo(&["test"]))?;
+    if let Err(error) = check_the_source() {
+        println!("{error:#}");
+        return Ok(ExitCode::FAILURE);
+    }
     let bench = Bench::prepare(&arguments.bench)?;
     println!("{}", bench.header());
     let cells_passed = run_cells();
@@ -43,6 +42,15 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     println!("{}", report::summary(&records, matches_its_snapshot));
     let fine = cells_passed.is_ok() && records.iter().all(matches_its_snapshot);
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// All that needs no guest.
+fn check_the_source() -> Result<()> {
+    stage("format", cargo(&["fmt", "--all", "--check"]))?;
+    let own = Command::new("make").arg("-C").arg(workspace().join("kmod-blk")).arg("rustfmtcheck");
+    stage("format of the module", own)?;
+    stage("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    stage("tests of the host", cargo(&["test"]))
 }
 
 /// The self-test of the harness first: what a blind bed says about cells means nothing.
@@ -70,7 +78,7 @@ fn stage(name: &str, command: Command) -> Result<()> {
             eprintln!("{line}");
             Ok(())
         })
-        .with_context(|| format!("{name} failed"))
+        .with_context(|| format!("the stage '{name}' failed"))
 }
 
 fn records() -> Result<Vec<Record>> {
