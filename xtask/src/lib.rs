@@ -12,6 +12,7 @@ pub mod cache;
 pub mod cell;
 pub mod host;
 pub mod image;
+pub mod isolation;
 pub mod kernel;
 pub mod list;
 pub mod module;

@@ -6,8 +6,10 @@ use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
 use fs_harness::record::{OutcomeKind, Record, Verdict};
+use fs_harness::render::render;
+use similar::TextDiff;
 
-use crate::cell;
+use crate::{cell, workspace};
 
 /// Lines of the kernel's log in a failure report.
 const LOG_LINES: usize = 20;
@@ -48,6 +50,9 @@ pub fn failure(record: &Record) -> String {
             let _ = writeln!(text, "            {detail}");
         }
     }
+    if let Some(reviewed) = reviewed(record) {
+        let _ = write!(text, "{}", indented(&difference(&reviewed, &render(record))));
+    }
     if let Some(step) = record.steps.last() {
         let _ = writeln!(text, "  last step: {}", step.name);
     }
@@ -66,12 +71,28 @@ pub fn failure(record: &Record) -> String {
     text
 }
 
+/// How a text differs from what was expected, with three lines of context.
+pub fn difference(expected: &str, found: &str) -> String {
+    TextDiff::from_lines(expected, found).unified_diff().to_string()
+}
+
 /// The last line of a run.
 pub fn summary(records: &[Record], passed: fn(&Record) -> bool) -> String {
     let skipped = records.iter().filter(|record| record.outcome.kind == OutcomeKind::Skipped).count();
     let passed = records.iter().filter(|record| passed(record)).count();
     let failed = records.len() - passed - skipped;
     format!("cells: {passed} passed, {failed} failed, {skipped} skipped")
+}
+
+/// The text of the cell's reviewed snapshot: what follows insta's own header.
+fn reviewed(record: &Record) -> Option<String> {
+    let file = workspace().join("snapshots").join(record.cell.path()).with_extension("snap");
+    let text = std::fs::read_to_string(file).ok()?;
+    text.splitn(3, "---\n").nth(2).map(str::to_owned)
+}
+
+fn indented(text: &str) -> String {
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 fn seconds(record: &Record) -> String {

@@ -11,11 +11,13 @@ use std::thread;
 use anyhow::Result;
 use fs_harness::cell::Cell;
 use fs_harness::record::{OutcomeKind, Record};
+use fs_harness::render::render;
 
+use crate::artefacts;
 use crate::bench::{Bench, Options};
+use crate::cell::{self, Task};
 use crate::list;
 use crate::report;
-use crate::{artefacts, cell};
 
 /// Which cells, on what.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,6 +28,9 @@ pub struct Arguments {
     /// Guests at the same time [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Run every cell so often, and demand that each leaves the same text every time
+    #[arg(long, value_name = "N", default_value = "1")]
+    repeat: NonZeroUsize,
     #[command(flatten)]
     bench: Options,
 }
@@ -36,17 +41,52 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let cells: Vec<Cell> = list::select(&arguments.filters)?.into_iter().map(|(cell, _)| cell).collect();
     let bench = Bench::prepare(&arguments.bench)?;
     println!("{}", bench.header());
-    let records = run_all(&bench, &cells, arguments.jobs.unwrap_or_else(jobs))?;
-    println!("{}", report::table(&records, passed));
+    let rounds = arguments.repeat.get();
+    let tasks: Vec<Task> = (0..rounds).flat_map(|round| tasks(&bench, &cells, round)).collect();
+    let records = run_all(&bench, &tasks, arguments.jobs.unwrap_or_else(jobs))?;
+    let (first, others) = records.split_at(cells.len());
+    println!("{}", report::table(first, passed));
     for record in records.iter().filter(|record| !passed(record)) {
         println!("{}", report::failure(record));
     }
+    let same = compare_rounds(first, others)?;
     println!(
         "artefacts of each cell: {}/<scenario>/<setup>__<acquisition>__<policy>/",
         artefacts().join("cells").display()
     );
     println!("{}", report::summary(&records, passed));
-    Ok(if records.iter().all(passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if same && records.iter().all(passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The cells of one round; those of later rounds leave their artefacts apart.
+fn tasks(bench: &Bench, cells: &[Cell], round: usize) -> Vec<Task> {
+    let apart = |cell: &Cell| artefacts().join("rounds").join(round.to_string()).join(cell.path());
+    let task = |cell: &Cell| match round {
+        0 => cell::task(bench, cell),
+        _ => Task { folder: apart(cell), ..cell::task(bench, cell) },
+    };
+    cells.iter().map(task).collect()
+}
+
+/// Whether each cell left the same text in every round. Artefacts of a round are kept where it did not.
+fn compare_rounds(first: &[Record], others: &[Record]) -> Result<bool> {
+    let mut same = true;
+    for (index, record) in others.iter().enumerate() {
+        let (round, expected) = (index / first.len() + 1, &first[index % first.len()]);
+        let folder = artefacts().join("rounds").join(round.to_string()).join(record.cell.path());
+        let (expected, found) = (render(expected), render(record));
+        if expected == found {
+            cell::forget(&folder)?;
+        } else {
+            same = false;
+            println!("{} differs in round {round}, see {}", record.cell, folder.display());
+            println!("{}", report::difference(&expected, &found));
+        }
+    }
+    if same && !others.is_empty() {
+        println!("{} cells left the same text {} times", first.len(), others.len() / first.len() + 1);
+    }
+    Ok(same)
 }
 
 /// Guests at the same time: each keeps one processor busy.
@@ -58,12 +98,12 @@ fn passed(record: &Record) -> bool {
     record.outcome.kind == OutcomeKind::Passed
 }
 
-/// Runs cells side by side; the records come in the order of the cells.
-fn run_all(bench: &Bench, cells: &[Cell], jobs: NonZeroUsize) -> Result<Vec<Record>> {
-    let waiting = Mutex::new(cells.iter().enumerate());
+/// Runs tasks side by side; the records come in the order of the tasks.
+fn run_all(bench: &Bench, tasks: &[Task], jobs: NonZeroUsize) -> Result<Vec<Record>> {
+    let waiting = Mutex::new(tasks.iter().enumerate());
     let (done, results) = channel();
     thread::scope(|scope| {
-        for _ in 0..jobs.get().min(cells.len()) {
+        for _ in 0..jobs.get().min(tasks.len()) {
             let (done, waiting) = (done.clone(), &waiting);
             scope.spawn(move || work(bench, waiting, &done));
         }
@@ -71,7 +111,7 @@ fn run_all(bench: &Bench, cells: &[Cell], jobs: NonZeroUsize) -> Result<Vec<Reco
         let mut records: Vec<(usize, Record)> = Vec::new();
         for (index, result) in results {
             let record = result?;
-            eprintln!("{}", report::line(&record, records.len() + 1, cells.len()));
+            eprintln!("{}", report::line(&record, records.len() + 1, tasks.len()));
             records.push((index, record));
         }
         records.sort_by_key(|(index, _)| *index);
@@ -79,15 +119,15 @@ fn run_all(bench: &Bench, cells: &[Cell], jobs: NonZeroUsize) -> Result<Vec<Reco
     })
 }
 
-/// Takes one waiting cell after the other, until none waits or one could not be run.
+/// Takes one waiting task after the other, until none waits or one could not be run.
 fn work<'a>(
     bench: &Bench,
-    waiting: &Mutex<impl Iterator<Item = (usize, &'a Cell)>>,
+    waiting: &Mutex<impl Iterator<Item = (usize, &'a Task)>>,
     done: &Sender<(usize, Result<Record>)>,
 ) {
     let next = || waiting.lock().ok()?.next();
-    while let Some((index, cell)) = next() {
-        let result = cell::run(bench, &cell::task(bench, cell));
+    while let Some((index, task)) = next() {
+        let result = cell::run(bench, task);
         let failed = result.is_err();
         if done.send((index, result)).is_err() || failed {
             return;

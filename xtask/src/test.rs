@@ -2,7 +2,9 @@
 
 //! `cargo xtask test`: everything that must hold before a change lands.
 
+use std::env;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use fs_harness::record::{OutcomeKind, Record, SnapshotMatch};
@@ -11,13 +13,16 @@ use workloads::catalogue;
 use crate::bench::{Bench, Options};
 use crate::host::command::Command;
 use crate::host::setup;
-use crate::{cell, report, run, workspace};
+use crate::{cell, isolation, report, run, workspace};
 
 /// On what to run the cells.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     bench: Options,
+    /// Chooses the cells that also run from a boot [default: another one each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 /// Checks the source, runs the tests of the host, then all cells against their snapshots.
@@ -39,8 +44,9 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         println!("{error:#}");
         println!("a snapshot that changed on purpose is accepted by `cargo xtask review`");
     }
+    let isolated = isolation::check(&bench, &records, arguments.seed.unwrap_or_else(any_seed))?;
     println!("{}", report::summary(&records, matches_its_snapshot));
-    let fine = cells_passed.is_ok() && records.iter().all(matches_its_snapshot);
+    let fine = cells_passed.is_ok() && isolated && records.iter().all(matches_its_snapshot);
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -59,12 +65,22 @@ fn run_cells() -> Result<()> {
         // A record of an earlier run must not stand for a cell that did not run.
         cell::forget(&cell::folder(&found))?;
     }
+    stage("self-test of the harness", trials("selftest"))?;
+    stage("cells", trials("cells"))
+}
+
+/// The tests of one target, under nextest where it is installed.
+fn trials(target: &str) -> Command {
+    if Command::new("cargo").args(["nextest", "--version"]).read().is_ok() {
+        let profile = if env::var_os("CI").is_some() { "ci" } else { "default" };
+        return cargo(&["nextest", "run", "--package", "snapshots", "--test", target, "--profile", profile]);
+    }
     let threads = format!("--test-threads={}", run::jobs());
-    stage(
-        "self-test of the harness",
-        cargo(&["test", "--package", "snapshots", "--test", "selftest", "--", &threads]),
-    )?;
-    stage("cells", cargo(&["test", "--package", "snapshots", "--test", "cells", "--", &threads]))
+    cargo(&["test", "--package", "snapshots", "--test", target, "--", &threads])
+}
+
+fn any_seed() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 fn cargo(arguments: &[&str]) -> Command {
