@@ -38,64 +38,78 @@ impl LogRecord {
 pub struct Rule {
     /// Names the rule in records and snapshots.
     pub id: &'static str,
-    /// What such a line contains.
+    /// What such a line contains, in any case.
     pub contains: &'static [&'static str],
     /// Why it fails a cell.
     pub reason: &'static str,
 }
 
-/// Every rule; the first that matches a line names it.
+/// Every rule but the one for [`ERRORS`]; the first that matches a line names it.
 pub const RULES: &[Rule] = &[
-    Rule { id: "panic", contains: &["Kernel panic - not syncing"], reason: "the kernel gave up" },
+    Rule { id: "panic", contains: &["kernel panic - not syncing"], reason: "the kernel gave up" },
     Rule {
         id: "lockup",
         contains: &[
             "soft lockup",
-            "hard LOCKUP",
-            "rcu_preempt self-detected stall",
-            "rcu: INFO: ",
+            "hard lockup",
+            "self-detected stall",
+            "rcu: info: ",
             "blocked for more than",
         ],
         reason: "a processor or a task stopped making progress",
     },
     Rule {
         id: "bug",
-        contains: &["BUG: ", "kernel BUG at", "Oops: ", "general protection fault"],
+        contains: &["bug: ", "kernel bug at", "oops: ", "general protection fault"],
         reason: "the kernel oopsed, or a sanitizer or a page check found an error",
     },
-    Rule { id: "warning", contains: &["WARNING: "], reason: "a WARN fired" },
+    Rule { id: "warning", contains: &["warning: "], reason: "a WARN fired" },
     Rule {
         id: "filesystem",
         contains: &[
-            "EXT4-fs error",
-            "EXT4-fs warning",
-            "JBD2: ",
-            "Corruption",
-            "Internal error",
-            "Metadata I/O Error",
+            "ext4-fs error",
+            "ext4-fs warning",
+            "jbd2: ",
+            "corruption",
+            "corrupt",
+            "page discard on page",
         ],
         reason: "the filesystem found damage or lost data",
     },
     Rule {
         id: "block",
-        contains: &["I/O error", "Buffer I/O error", "lost async page write"],
+        contains: &["i/o error", "lost async page write"],
         reason: "the block layer reported an error that no scenario injected",
     },
     Rule {
         id: "crash",
-        contains: &["segfault at", "traps: ", "page allocation failure", "Out of memory"],
+        contains: &["segfault at", "traps: ", "page allocation failure", "out of memory"],
         reason: "a process of the guest crashed, or its memory is too small",
     },
 ];
 
-/// The rule that a message falls under, if any.
-pub fn rule_for(text: &str) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.contains.iter().any(|part| text.contains(part)))
+/// Whatever the kernel itself calls an error or worse.
+pub const ERRORS: Rule = Rule { id: "error", contains: &[], reason: "the kernel reported an error" };
+
+/// The highest level of [`ERRORS`]: KERN_ERR.
+const ERROR_LEVEL: u8 = 3;
+
+/// Lines that are no fault of the kernel under test, and why.
+pub const HARMLESS: &[(&str, &str)] = &[];
+
+/// The rule that a record falls under, if any.
+pub fn rule_for(record: &LogRecord) -> Option<&'static Rule> {
+    let text = record.text.to_lowercase();
+    if HARMLESS.iter().any(|(part, _)| text.contains(part)) {
+        return None;
+    }
+    let by_text = RULES.iter().find(|rule| rule.contains.iter().any(|part| text.contains(part)));
+    by_text.or_else(|| (record.level <= ERROR_LEVEL).then_some(&ERRORS))
 }
 
 /// The record as a line that matters, where a rule says so.
 pub fn judge(record: &LogRecord) -> Option<LogLine> {
-    let rule = rule_for(&record.text)?;
+    let rule = rule_for(record)?;
     Some(LogLine { seq: record.seq, text: record.text.clone(), rule: rule.id.to_owned() })
 }
 
@@ -150,12 +164,24 @@ mod tests {
         assert_eq!(LogRecord::parse(""), None);
     }
 
+    fn rule(level: u8, text: &str) -> Option<&'static str> {
+        rule_for(&LogRecord { seq: 0, level, micros: 0, text: text.to_owned() }).map(|rule| rule.id)
+    }
+
     #[test]
     fn a_warning_fails_a_cell_and_chatter_does_not() {
-        assert_eq!(rule_for("WARNING: mm/gup.c:80 at try_get_folio").unwrap().id, "warning");
-        assert_eq!(rule_for("BUG: KASAN: use-after-free").unwrap().id, "bug");
-        assert!(rule_for("XFS (pinblk0): Mounting V5 Filesystem").is_none());
-        assert!(rule_for("page: refcount:1025 mapcount:1").is_none());
+        assert_eq!(rule(4, "WARNING: mm/gup.c:80 at try_get_folio"), Some("warning"));
+        assert_eq!(rule(1, "BUG: KASAN: use-after-free"), Some("bug"));
+        assert_eq!(rule(6, "XFS (pinblk0): Mounting V5 Filesystem"), None);
+        assert_eq!(rule(4, "page: refcount:1025 mapcount:1"), None);
+    }
+
+    #[test]
+    fn lost_data_fails_a_cell_in_whatever_words() {
+        assert_eq!(rule(1, "XFS (pinblk0): Metadata corruption detected at xfs_agf"), Some("filesystem"));
+        assert_eq!(rule(1, "XFS (pinblk0): page discard on page 000000001, inode 0x83"), Some("filesystem"));
+        assert_eq!(rule(2, "EXT4-fs (pinblk0): This should not happen!! Data will be lost"), Some("error"));
+        assert_eq!(rule(3, "XFS (pinblk0): Unmount and run xfs_repair"), Some("error"));
     }
 
     #[test]

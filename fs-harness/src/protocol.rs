@@ -33,12 +33,7 @@ pub enum FromGuest {
         kernel: String,
     },
     /// The setup is made; the agent waits for what to do next.
-    Made {
-        /// Which.
-        setup: Setup,
-        /// The line that the agent wrote to the kernel's log just before; it is on its way to the host.
-        log_mark: String,
-    },
+    Made(Setup),
     /// The cell begins: the agent proves that it was spoken to, and what it is.
     Begun {
         /// The run's own.

@@ -3,11 +3,12 @@
 //! The readable rendering of a record: what is reviewed as a snapshot.
 //!
 //! Only pointers, frame numbers, inode numbers, times and raw words are replaced; a count never is.
-//! Left out, and kept in `record.json`: bios of class metadata, whose number depends on when a
-//! journal commits, and the environment, which belongs to the run.
+//! Left out, and kept in `record.json`: the bios of a filesystem's own metadata, whose number depends
+//! on when a journal commits, and the environment, which belongs to the run.
 
 use std::fmt::{self, Write as _};
 
+use crate::cell::Setup;
 use crate::dump_page::{DumpPage, Kind};
 use crate::kernel_log;
 use crate::page::Page;
@@ -28,7 +29,7 @@ fn write(out: &mut String, record: &Record) -> fmt::Result {
     writeln!(out, "acquisition  {}", cell.acquisition)?;
     writeln!(out, "policy       {}", cell.policy)?;
     for step in &record.steps {
-        write_step(out, step)?;
+        write_step(out, step, cell.setup)?;
     }
     writeln!(out, "\nchecks")?;
     for check in &record.checks {
@@ -54,7 +55,7 @@ fn write(out: &mut String, record: &Record) -> fmt::Result {
     Ok(())
 }
 
-fn write_step(out: &mut String, step: &Step) -> fmt::Result {
+fn write_step(out: &mut String, step: &Step, setup: Setup) -> fmt::Result {
     writeln!(out, "\nstep {}", step.name)?;
     writeln!(out, "  pins      {}", counted(step.pins))?;
     for (what, counts) in [("pins", step.device_pins), ("references", step.device_references)] {
@@ -62,7 +63,9 @@ fn write_step(out: &mut String, step: &Step) -> fmt::Result {
             writeln!(out, "  pinblk    {what} {}", counted(counts))?;
         }
     }
-    for traffic in step.traffic.iter().filter(|traffic| traffic.class != Class::Metadata) {
+    // Without a filesystem there is no metadata: these are the pages of the device's own page cache.
+    let is_shown = |traffic: &&Traffic| traffic.class != Class::Metadata || setup == Setup::Bdev;
+    for traffic in step.traffic.iter().filter(is_shown) {
         writeln!(out, "  bios      {}", bios(traffic))?;
     }
     for page in &step.pages {
@@ -83,7 +86,7 @@ fn bios(traffic: &Traffic) -> String {
     let class = match traffic.class {
         Class::UserPinned => "user-pinned",
         Class::PageCache => "page cache",
-        Class::Metadata => "metadata",
+        Class::Metadata => "page cache of the device",
         Class::Other => "other",
     };
     let Traffic { bios, pages, bytes, pinned_pages, .. } = traffic;

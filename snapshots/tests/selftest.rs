@@ -8,14 +8,16 @@ use std::sync::LazyLock;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use fs_harness::cell::{Acquisition, Cell, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::protocol::AgentFault;
 use fs_harness::record::{OutcomeKind, Record};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use workloads::catalogue;
 use xtask::bench::{Bench, Isolation};
 use xtask::cell::{self, Task};
+use xtask::qemu::checkpoint;
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -47,6 +49,9 @@ const CASES: &[Case] = &[
     case("all_is_well", "selftest_holds", None, OutcomeKind::Passed, ""),
     case("a_violated_check", "selftest_violated", None, OutcomeKind::Failed, "the first: all is well"),
     case("no_check_at_all", "selftest_checks_nothing", None, OutcomeKind::Failed, "checked nothing"),
+    case("a_leaked_pin", "selftest_leaks_a_pin", None, OutcomeKind::Failed, "every pin is released"),
+    case("a_damaged_filesystem", "selftest_damages_ext4", None, OutcomeKind::Failed, "e2fsck finds"),
+    case("a_scenario_that_prints", "selftest_prints", None, OutcomeKind::Failed, "is no message"),
     case("a_missing_requirement", "selftest_skips", None, OutcomeKind::Skipped, "lacks what no kernel has"),
     case("a_kernel_warning", "selftest_warns", None, OutcomeKind::Failed, "lkdtm"),
     case(
@@ -56,7 +61,7 @@ const CASES: &[Case] = &[
         OutcomeKind::GuestPanicked,
         "sysrq triggered crash",
     ),
-    case("a_kernel_that_spins", "selftest_spins", None, OutcomeKind::GuestHung, "no sign of life"),
+    case("a_kernel_that_spins", "selftest_spins", None, OutcomeKind::GuestHung, "running selftest_spins"),
     case("a_scenario_that_crashes", "selftest_sigbus", None, OutcomeKind::Failed, "SIGBUS"),
     case("a_scenario_that_panics", "selftest_panics", None, OutcomeKind::Failed, "on purpose"),
     case(
@@ -92,6 +97,7 @@ fn main() {
     trials.push(Trial::test("selftest::a_kernel_that_panics_at_boot", panics_at_boot));
     trials.push(Trial::test("selftest::an_agent_that_never_speaks", never_ready));
     trials.push(Trial::test("selftest::a_record_starts_as_died", starts_as_died));
+    trials.push(Trial::test("selftest::a_truncated_checkpoint", truncated_checkpoint));
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -134,6 +140,31 @@ fn never_ready() -> Result<(), Failed> {
     expect(&run(&bench, &task)?, OutcomeKind::BootFailed, "the agent was not ready")
 }
 
+/// A checkpoint that QEMU cannot restore is a harness error, and gone afterwards.
+fn truncated_checkpoint() -> Result<(), Failed> {
+    let mut task = task("a_truncated_checkpoint", "selftest_holds")?;
+    // Another command line has checkpoints of its own: those of the cells stay whole.
+    let mut bench = BENCH.as_ref()?.clone();
+    bench.machine.image = task.folder.with_extension("cpio");
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir_all(to.parent().unwrap_or(to)).and_then(|()| fs::copy(from, to))
+    };
+    copy(&BENCH.as_ref()?.machine.image, &bench.machine.image)
+        .map_err(|error| format!("copy the image: {error}"))?;
+    let make = || checkpoint::ensure(&bench.machine, "truncated", Setup::None, cell::limits(&bench));
+    let made = make().map_err(|error| format!("{error:#}"))?.map_err(|_| "no checkpoint could be made")?;
+    let whole = fs::metadata(&made.state).map_err(|error| format!("look at the state: {error}"))?.len();
+    let state = fs::File::options()
+        .write(true)
+        .open(&made.state)
+        .map_err(|error| format!("open the state: {error}"))?;
+    state.set_len(whole / 2).map_err(|error| format!("truncate the state: {error}"))?;
+    bench.environment.insert("qemu".to_owned(), "truncated".to_owned());
+    task.limits.boot = SHORT;
+    expect(&run(&bench, &task)?, OutcomeKind::HarnessError, "checkpoint")?;
+    expect(&run(&bench, &task)?, OutcomeKind::Passed, "")
+}
+
 /// While a cell runs, and if its harness is killed, the record on disk says that it died.
 fn starts_as_died() -> Result<(), Failed> {
     let task = task("a_record_starts_as_died", "selftest_holds")?;
@@ -147,12 +178,8 @@ fn starts_as_died() -> Result<(), Failed> {
 }
 
 fn task(case: &str, scenario: &str) -> Result<Task, Failed> {
-    let cell = Cell {
-        scenario: scenario.to_owned(),
-        setup: Setup::None,
-        acquisition: Acquisition::Kernel,
-        policy: Policy::Observe,
-    };
+    let found = catalogue::find(scenario).ok_or_else(|| format!("there is no {scenario}"))?;
+    let (cell, _) = catalogue::cells_of(found).next().ok_or_else(|| format!("{scenario} has no cell"))?;
     let bench = BENCH.as_ref()?;
     let folder = xtask::artefacts().join("selftest").join(case);
     Ok(Task { folder, ..cell::task(bench, &cell) })

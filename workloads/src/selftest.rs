@@ -4,11 +4,15 @@
 //! each is noticed as what it is. They are in no list of cells.
 
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::guest::device::DISK;
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::memory::Memory;
 use fs_harness::guest::{Bed, Result};
+use fs_harness::pattern::Pattern;
+use nix::mount::{MsFlags, mount, umount};
 use nix::unistd::pause;
 
 use crate::catalogue::Scenario;
@@ -48,6 +52,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         well(bed)?;
         panic!("on purpose")
     }),
+    scenario("selftest_leaks_a_pin", "A pin is never released.", |bed| {
+        well(bed)?;
+        let page = bed.anonymous(Pattern(1), 1)?;
+        bed.device().hold(&page, Acquisition::Pin).map(drop)
+    }),
+    Scenario {
+        setups: &[Setup::Ext4],
+        ..scenario("selftest_damages_ext4", "Somebody overwrites the filesystem's group descriptors.", damage)
+    },
+    scenario("selftest_prints", "The scenario prints before a check that is violated.", |bed| {
+        print!("a word ");
+        bed.check("all is well", false)
+    }),
     scenario("selftest_waits", "The scenario waits for ever.", |bed| {
         well(bed)?;
         pause();
@@ -79,6 +96,17 @@ fn sigbus(bed: &mut Bed) -> Result<()> {
     let beyond = Memory::shared(&file, 1)?;
     beyond.bytes();
     Ok(())
+}
+
+/// The kernel keeps everybody from writing to a mounted disk, so something else is mounted there in the end.
+fn damage(bed: &mut Bed) -> Result<()> {
+    const MOUNTPOINT: &str = "/mnt/ext4";
+    well(bed)?;
+    umount(MOUNTPOINT).doing(format!("unmount {MOUNTPOINT}"))?;
+    let mut disk = fs::File::options().write(true).open(DISK).doing(format!("open {DISK}"))?;
+    disk.seek(SeekFrom::Start(4096)).and_then(|_| disk.write_all(&[0xff; 4096])).doing("damage the disk")?;
+    mount(Some("tmpfs"), MOUNTPOINT, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+        .doing(format!("mount a tmpfs at {MOUNTPOINT}"))
 }
 
 fn write(path: &str, text: &str) -> Result<()> {

@@ -3,8 +3,8 @@
 //! The bench: everything that is chosen and built before the first guest starts.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -15,6 +15,9 @@ use crate::host::setup;
 use crate::qemu::accelerator::{Accelerator, Wish};
 use crate::qemu::machine::Machine;
 use crate::{artefacts, cache, image, kernel, module, qemu};
+
+/// Names the file of the bench to the processes of tests.
+pub const VARIABLE: &str = "PINBED_BENCH";
 
 /// What every cell starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -38,6 +41,20 @@ pub struct Options {
     /// What every cell starts from.
     #[arg(long, value_enum, default_value_t, value_name = "START")]
     isolation: Isolation,
+}
+
+impl Options {
+    /// Those that are not the default, as they are typed.
+    fn typed(&self) -> String {
+        fn name(value: &impl ValueEnum) -> String {
+            value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+        }
+        let series = self.kernel.series.as_ref().map(|series| format!("--series {series}"));
+        let accel = (self.accel != Wish::default()).then(|| format!("--accel {}", name(&self.accel)));
+        let isolation = (self.isolation != Isolation::default())
+            .then(|| format!("--isolation {}", name(&self.isolation)));
+        [series, accel, isolation].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// What cells run on.
@@ -71,6 +88,7 @@ impl Bench {
             ("module", module.build_id),
             ("image", image.hash),
             ("isolation", if isolation == Isolation::Boot { "boot" } else { "checkpoint" }.to_owned()),
+            ("options", options.typed()),
         ]);
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let bench = Self { machine, isolation, environment };
@@ -79,25 +97,26 @@ impl Bench {
         Ok(bench)
     }
 
-    /// The bench that was prepared last.
+    /// The bench that `PINBED_BENCH` names: whatever was prepared last may be of other sources.
     pub fn load() -> Result<Self> {
-        let text = fs::read(file()).context(
-            "no kernel, module and guest image are prepared: run `cargo xtask test`, or `cargo xtask image` first",
-        )?;
-        serde_json::from_slice(&text)
-            .context("the prepared bench is of another version: run `cargo xtask image`")
+        let file = env::var_os(VARIABLE).with_context(|| {
+            format!("cells run by `cargo xtask test`, or with {VARIABLE} set to the file that `cargo xtask image` prints last")
+        })?;
+        let file = PathBuf::from(file);
+        let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is of another version", file.display()))
     }
 
     /// One line for the top of a run.
     pub fn header(&self) -> String {
         let words = ["accelerator", "qemu", "machine", "cpu", "kernel", "config", "module", "isolation"]
             .map(|name| format!("{name} {}", self.environment.get(name).map_or("unknown", String::as_str)));
-        format!("{}, host load {}", words.join(", "), load())
+        format!("{}, host load {}", words.join(", "), host_load())
     }
 }
 
 /// Runnable tasks of the host, averaged over the last minute.
-pub fn load() -> String {
+pub fn host_load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().filter(|word| !word.is_empty()).unwrap_or("unknown").to_owned()
 }
@@ -107,15 +126,23 @@ pub fn main(options: &Options) -> Result<()> {
     let bench = Bench::prepare(options)?;
     println!("{}", bench.header());
     println!("image {}", bench.machine.image.display());
+    println!("{}", file().display());
     Ok(())
 }
 
-fn file() -> PathBuf {
+/// Keeps other runs in this checkout waiting: two would mix their artefacts.
+pub fn occupy() -> Result<cache::Lock> {
+    let place = blake3::hash(artefacts().as_os_str().as_encoded_bytes());
+    cache::lock(&format!("artefacts-{}", cache::short_hex(place)))
+}
+
+/// Where [`Bench::prepare`] leaves the bench.
+pub fn file() -> PathBuf {
     artefacts().join("bench.json")
 }
 
 fn qemu_version() -> Result<String> {
     let text = Command::new(qemu::PROGRAM).arg("--version").read()?;
-    let version = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
-    Ok(version.unwrap_or("unknown").to_owned())
+    let version = text.lines().next().and_then(|line| line.split_once("version "));
+    Ok(version.map_or("unknown", |(_, version)| version).to_owned())
 }

@@ -7,6 +7,7 @@
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::statvfs::statvfs;
@@ -132,6 +133,26 @@ pub fn require_space(bytes: u64, what: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes a folder the one of its kind that was used last.
+pub fn touch(folder: &Path) -> Result<()> {
+    let touched = File::open(folder).and_then(|file| file.set_modified(SystemTime::now()));
+    touched.with_context(|| format!("cannot set the time of {}", folder.display()))
+}
+
+/// Removes all folders of `all` but the `kept` that were used last.
+pub fn keep_newest(all: &Path, kept: usize) -> Result<()> {
+    let entries = fs::read_dir(all).with_context(|| format!("cannot read {}", all.display()))?;
+    let used = |path: &PathBuf| {
+        fs::metadata(path).and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort_by_key(used);
+    for folder in folders.iter().rev().skip(kept) {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
+
 #[expect(clippy::cast_precision_loss, reason = "sizes are shown with one decimal")]
 fn gigabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e9
@@ -172,6 +193,20 @@ mod tests {
         fs::create_dir(&target).unwrap();
         sweep_partials(&target).unwrap();
         assert!(target.is_dir() && !left.exists());
+    }
+
+    #[test]
+    fn what_was_used_last_is_kept() {
+        let all = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            let folder = all.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            File::open(&folder).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
+        touch(&all.path().join("b")).unwrap();
+        keep_newest(all.path(), 1).unwrap();
+        let left = ["a", "b", "c"].map(|name| all.path().join(name).exists());
+        assert_eq!(left, [false, true, false]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Runs one cell, for everybody: `cargo xtask run` and the tests only schedule it.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use fs_harness::record::{Outcome, OutcomeKind, Record};
 use fs_harness::render::render;
 
 use crate::bench::{self, Bench, Isolation};
+use crate::host::command::quoted;
 use crate::qemu::checkpoint;
 use crate::qemu::guest::{self, Interrupted, Limits, Seen};
 use crate::qemu::machine::Channels;
@@ -88,6 +90,16 @@ fn guest(bench: &Bench, task: &Task) -> Result<Seen> {
     let script = Script::run(cell.clone(), *fault, start);
     let mut seen = guest::run(&bench.machine, script, *limits, &folder.join(PID))?;
     if let Some(checkpoint) = checkpoint {
+        let failed_by_itself = seen.exit.is_some_and(|status| status.code().is_some_and(|code| code != 0));
+        if !seen.begun && (failed_by_itself || seen.fault.is_some()) {
+            seen.fault = Some(format!(
+                "the checkpoint of {} did not come back to life, and is removed: {}{}",
+                cell.setup,
+                seen.fault.unwrap_or_default(),
+                seen.complaint.trim()
+            ));
+            checkpoint.forget()?;
+        }
         checkpoint.precede(&mut seen);
     }
     Ok(seen)
@@ -129,17 +141,20 @@ fn begin(bench: &Bench, task: &Task) -> Result<Record> {
     forget(folder)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut environment = bench.environment.clone();
-    environment.insert("host load".to_owned(), bench::load());
+    environment.insert("host load".to_owned(), bench::host_load());
     let record = Record::new(cell.clone(), environment);
     save(folder, &record)?;
     // The agent takes the cell's name from the kernel's command line where no harness tells it.
     let words = bench.machine.command_line(Channels::Person, &format!("PINBED_CELL={cell}"));
-    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     let script = format!(
         "#!/bin/sh\n# Runs this cell by hand: the console is here, the agent's messages go to agent.out.\nexec {}\n",
         quoted.join(" ")
     );
-    cache::write_whole(&folder.join("command.sh"), script.as_bytes())?;
+    let path = folder.join("command.sh");
+    cache::write_whole(&path, script.as_bytes())?;
+    fs::set_permissions(&path, Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", path.display()))?;
     Ok(record)
 }
 

@@ -34,6 +34,9 @@ const TOOLS: &[(&str, &[&str])] = &[
 /// Empty folders, for the guest's mounts.
 const FOLDERS: &[&str] = &["/dev", "/proc", "/sys", "/tmp", "/mnt", "/run"];
 
+/// How many images are kept: each edit of pinblk or of the agent makes another.
+const KEPT: usize = 3;
+
 /// The one target that the guest's `/init` is built for.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -49,10 +52,14 @@ pub struct Image {
 pub fn ensure(module: &Module) -> Result<Image> {
     let bytes = contents(module)?.pack()?;
     let hash = cache::short_hex(blake3::hash(&bytes));
-    let path = artefacts().join("images").join(&hash).join("initramfs.cpio");
+    let all = artefacts().join("images");
+    let folder = all.join(&hash);
+    let path = folder.join("initramfs.cpio");
     if !path.is_file() {
         cache::write_whole(&path, &bytes)?;
     }
+    cache::touch(&folder)?;
+    cache::keep_newest(&all, KEPT)?;
     Ok(Image { path, hash })
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The test of the checkpoints themselves: cells that ran from one run again in a guest that boots, and
-//! must leave the same text.
+//! The test of the checkpoints themselves: cells that ran from one run again in a guest that boots, or
+//! the other way round, and must leave the same text.
 
 use anyhow::Result;
 use fs_harness::cell::Cell;
@@ -17,20 +17,31 @@ const SAMPLE: usize = 2;
 
 /// Runs a sample of the cells again; true where each left the text that its record has.
 pub fn check(bench: &Bench, records: &[Record], seed: u64) -> Result<bool> {
-    let bench = Bench { isolation: Isolation::Boot, ..bench.clone() };
+    let (isolation, other) = match bench.isolation {
+        Isolation::Boot => (Isolation::Checkpoint, "a checkpoint"),
+        Isolation::Checkpoint => (Isolation::Boot, "a boot"),
+    };
+    let bench = Bench { isolation, ..bench.clone() };
     let mut fine = true;
     for record in sample(records, seed) {
         let cell = &record.cell;
         let folder = artefacts().join("isolation").join(cell.path());
         let booted = cell::run(&bench, &Task { folder, ..cell::task(&bench, cell) })?;
         let same = render(&booted) == render(record);
-        println!("{} from a boot, seed {seed}: {}", cell, if same { "the same" } else { "DIFFERENT" });
+        println!("{cell} from {other}, seed {seed}: {}", if same { "the same" } else { "DIFFERENT" });
         if !same {
             println!("{}", report::difference(&render(record), &render(&booted)));
         }
         fine &= same;
     }
     Ok(fine)
+}
+
+/// The seed that the guest's image makes: another for each change of a scenario or of the driver, and the
+/// same for the same tree.
+pub fn seed(bench: &Bench) -> u64 {
+    let image = bench.environment.get("image").map_or("", String::as_str);
+    u64::from_str_radix(image.get(..8).unwrap_or_default(), 16).unwrap_or_default()
 }
 
 /// The cells whose names the seed puts first.

@@ -5,6 +5,7 @@
 //! Each stage has an `ensure` that returns what it made, and makes nothing twice.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub mod bench;
@@ -36,8 +37,30 @@ pub fn workspace() -> PathBuf {
     root.map_or_else(|| manifest.clone(), Path::to_path_buf)
 }
 
-/// The folder of what is built from the checkout: `target/pinbed`, wherever Cargo's target folder is.
+/// The folder of what is built from the checkout: `pinbed` in `CARGO_TARGET_DIR`, or else in `target`.
+///
+/// A relative `CARGO_TARGET_DIR` counts from the root of the checkout: xtask, tests and guests run in
+/// different folders, and must all find the same one.
 pub fn artefacts() -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());
-    target.map_or_else(|| workspace().join("target"), PathBuf::from).join("pinbed")
+    artefacts_in(&workspace(), env::var_os("CARGO_TARGET_DIR"))
+}
+
+fn artefacts_in(workspace: &Path, target: Option<OsString>) -> PathBuf {
+    let target = target.filter(|folder| !folder.is_empty()).unwrap_or_else(|| "target".into());
+    workspace.join(target).join("pinbed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artefacts_have_one_absolute_place() {
+        let place = |target: Option<&str>| artefacts_in(Path::new("/checkout"), target.map(OsString::from));
+        assert_eq!(place(None), Path::new("/checkout/target/pinbed"));
+        assert_eq!(place(Some("")), Path::new("/checkout/target/pinbed"));
+        assert_eq!(place(Some("t")), Path::new("/checkout/t/pinbed"));
+        assert_eq!(place(Some("/elsewhere")), Path::new("/elsewhere/pinbed"));
+        assert!(workspace().is_absolute());
+    }
 }

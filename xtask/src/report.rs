@@ -3,13 +3,14 @@
 //! Records, as people read them: a line, a table, a failure on one screen, a summary.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use comfy_table::{Table, presets};
-use fs_harness::record::{OutcomeKind, Record, Verdict};
+use fs_harness::record::{OutcomeKind, Record, SnapshotMatch, Verdict};
 use fs_harness::render::render;
 use similar::TextDiff;
 
-use crate::{cell, workspace};
+use crate::workspace;
 
 /// Lines of the kernel's log in a failure report.
 const LOG_LINES: usize = 20;
@@ -28,21 +29,27 @@ pub fn table(records: &[Record], passed: fn(&Record) -> bool) -> String {
     table.load_style(presets::NOTHING).set_header(["outcome", "cell", "checks", "time"]);
     for record in records {
         let holding = record.checks.iter().filter(|check| check.verdict == Verdict::Holds).count();
-        let outcome = if record.outcome.kind == OutcomeKind::Passed && !passed(record) {
-            "snapshot differs".to_owned()
-        } else {
-            record.outcome.kind.to_string()
-        };
+        let ending = if passed(record) { record.outcome.kind.to_string() } else { shortcoming(record) };
         let checks = format!("{holding} of {} hold", record.checks.len());
-        table.add_row([outcome, record.cell.to_string(), checks, seconds(record)]);
+        table.add_row([ending, record.cell.to_string(), checks, seconds(record)]);
     }
     table.to_string()
 }
 
-/// All that a person needs of a cell that did not pass, on one screen.
-pub fn failure(record: &Record) -> String {
-    let mut text = format!("\n{}\n  {}: {}\n", record.cell, record.outcome.kind, record.outcome.detail);
-    let folder = cell::folder(&record.cell);
+/// How a cell ended that did not pass, which one whose own checks hold can fail to do.
+fn shortcoming(record: &Record) -> String {
+    match (record.outcome.kind, record.snapshot) {
+        (OutcomeKind::Passed, Some(SnapshotMatch::Differs)) => "snapshot differs".to_owned(),
+        (OutcomeKind::Passed, _) => "not compared".to_owned(),
+        (kind, _) => kind.to_string(),
+    }
+}
+
+/// All that a person needs of a cell that did not pass, on one screen. Its artefacts are in `folder`.
+pub fn failure(record: &Record, folder: &Path) -> String {
+    let detail = record.outcome.detail.as_str();
+    let separator = if detail.is_empty() { "" } else { ": " };
+    let mut text = format!("\n{}\n  {}{separator}{detail}\n", record.cell, shortcoming(record));
     for check in record.checks.iter().filter(|check| check.verdict == Verdict::Violated) {
         // Writing to a String never fails.
         let _ = writeln!(text, "  violated: {}", check.text);
@@ -66,7 +73,9 @@ pub fn failure(record: &Record) -> String {
             let _ = writeln!(text, "    {line}");
         }
     }
-    let _ = writeln!(text, "  again:     cargo xtask run {}", record.cell);
+    let options = record.environment.get("options").map_or("", String::as_str);
+    let again = format!("cargo xtask run {} {options}", record.cell);
+    let _ = writeln!(text, "  again:     {}", again.trim_end());
     let _ = writeln!(text, "  artefacts: {}", folder.display());
     text
 }
@@ -76,16 +85,20 @@ pub fn difference(expected: &str, found: &str) -> String {
     TextDiff::from_lines(expected, found).unified_diff().to_string()
 }
 
-/// The last line of a run.
+/// The end of a run.
 pub fn summary(records: &[Record], passed: fn(&Record) -> bool) -> String {
     let skipped = records.iter().filter(|record| record.outcome.kind == OutcomeKind::Skipped).count();
     let passed = records.iter().filter(|record| passed(record)).count();
     let failed = records.len() - passed - skipped;
-    format!("cells: {passed} passed, {failed} failed, {skipped} skipped")
+    let counts = format!("cells: {passed} passed, {failed} failed, {skipped} skipped");
+    if skipped == 0 {
+        return counts;
+    }
+    format!("{counts}\na skipped cell fails the run: the kernels of pinbed have all that cells require")
 }
 
 /// The text of the cell's reviewed snapshot: what follows insta's own header.
-fn reviewed(record: &Record) -> Option<String> {
+pub fn reviewed(record: &Record) -> Option<String> {
     let file = workspace().join("snapshots").join(record.cell.path()).with_extension("snap");
     let text = std::fs::read_to_string(file).ok()?;
     text.splitn(3, "---\n").nth(2).map(str::to_owned)
@@ -97,4 +110,41 @@ fn indented(text: &str) -> String {
 
 fn seconds(record: &Record) -> String {
     record.timings.last().map_or_else(|| "-".to_owned(), |timing| format!("{:.1} s", timing.seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use fs_harness::record::Outcome;
+
+    use super::*;
+
+    fn record(kind: OutcomeKind, snapshot: Option<SnapshotMatch>) -> Record {
+        let (cell, _) = workloads::catalogue::cells().next().unwrap();
+        let environment = BTreeMap::from([("options".to_owned(), "--isolation boot".to_owned())]);
+        let outcome = Outcome { kind, detail: String::new() };
+        Record { outcome, snapshot, ..Record::new(cell, environment) }
+    }
+
+    #[test]
+    fn a_failure_shows_the_log_of_its_own_folder_and_how_to_repeat_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kernel.log"), "of this round\n").unwrap();
+        let record = record(OutcomeKind::Passed, Some(SnapshotMatch::Differs));
+        let text = failure(&record, folder.path());
+        assert!(text.contains("\n  snapshot differs\n"), "{text}");
+        assert!(text.contains("\n    of this round\n"), "{text}");
+        assert!(text.contains(&format!("cargo xtask run {} --isolation boot\n", record.cell)), "{text}");
+        assert!(text.ends_with(&format!("artefacts: {}\n", folder.path().display())), "{text}");
+    }
+
+    #[test]
+    fn a_skip_is_counted_apart_and_explained() {
+        let passed = |record: &Record| record.outcome.kind == OutcomeKind::Passed;
+        let records = [record(OutcomeKind::Passed, None), record(OutcomeKind::Skipped, None)];
+        assert_eq!(summary(&records[..1], passed), "cells: 1 passed, 0 failed, 0 skipped");
+        let text = summary(&records, passed);
+        assert!(text.starts_with("cells: 1 passed, 0 failed, 1 skipped\na skipped cell fails"), "{text}");
+    }
 }

@@ -14,7 +14,7 @@ use fs_harness::record::{OutcomeKind, Record};
 use fs_harness::render::render;
 
 use crate::artefacts;
-use crate::bench::{Bench, Options};
+use crate::bench::{self, Bench, Options};
 use crate::cell::{self, Task};
 use crate::list;
 use crate::report;
@@ -39,15 +39,20 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     // Before anything is built: a typing error must not cost ten minutes.
     let cells: Vec<Cell> = list::select(&arguments.filters)?.into_iter().map(|(cell, _)| cell).collect();
+    let _alone = bench::occupy()?;
     let bench = Bench::prepare(&arguments.bench)?;
     println!("{}", bench.header());
     let rounds = arguments.repeat.get();
+    if rounds > 1 {
+        // What an earlier run left there would look like this one's.
+        cell::forget(&artefacts().join("rounds"))?;
+    }
     let tasks: Vec<Task> = (0..rounds).flat_map(|round| tasks(&bench, &cells, round)).collect();
     let records = run_all(&bench, &tasks, arguments.jobs.unwrap_or_else(jobs))?;
     let (first, others) = records.split_at(cells.len());
     println!("{}", report::table(first, passed));
-    for record in records.iter().filter(|record| !passed(record)) {
-        println!("{}", report::failure(record));
+    for (record, task) in records.iter().zip(&tasks).filter(|(record, _)| !passed(record)) {
+        println!("{}", report::failure(record, &task.folder));
     }
     let same = compare_rounds(first, others)?;
     println!(
@@ -68,16 +73,17 @@ fn tasks(bench: &Bench, cells: &[Cell], round: usize) -> Vec<Task> {
     cells.iter().map(task).collect()
 }
 
-/// Whether each cell left the same text in every round. Artefacts of a round are kept where it did not.
+/// Whether each cell left the same text in every round. Artefacts of a later round are kept where it
+/// did not, or where the cell did not pass.
 fn compare_rounds(first: &[Record], others: &[Record]) -> Result<bool> {
     let mut same = true;
     for (index, record) in others.iter().enumerate() {
         let (round, expected) = (index / first.len() + 1, &first[index % first.len()]);
         let folder = artefacts().join("rounds").join(round.to_string()).join(record.cell.path());
         let (expected, found) = (render(expected), render(record));
-        if expected == found {
+        if expected == found && passed(record) {
             cell::forget(&folder)?;
-        } else {
+        } else if expected != found {
             same = false;
             println!("{} differs in round {round}, see {}", record.cell, folder.display());
             println!("{}", report::difference(&expected, &found));

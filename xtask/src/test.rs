@@ -4,13 +4,12 @@
 
 use std::env;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use fs_harness::record::{OutcomeKind, Record, SnapshotMatch};
 use workloads::catalogue;
 
-use crate::bench::{Bench, Options};
+use crate::bench::{self, Bench, Options};
 use crate::host::command::Command;
 use crate::host::setup;
 use crate::{cell, isolation, report, run, workspace};
@@ -20,7 +19,7 @@ use crate::{cell, isolation, report, run, workspace};
 pub struct Arguments {
     #[command(flatten)]
     bench: Options,
-    /// Chooses the cells that also run from a boot [default: another one each time]
+    /// Chooses the cells that run again from the other start [default: by the guest's image]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
@@ -28,6 +27,7 @@ pub struct Arguments {
 /// Checks the source, runs the tests of the host, then all cells against their snapshots.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure()?;
+    let _alone = bench::occupy()?;
     if let Err(error) = check_the_source() {
         println!("{error:#}");
         return Ok(ExitCode::FAILURE);
@@ -38,13 +38,14 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let records = records()?;
     println!("{}", report::table(&records, matches_its_snapshot));
     for record in records.iter().filter(|record| !matches_its_snapshot(record)) {
-        println!("{}", report::failure(record));
+        println!("{}", report::failure(record, &cell::folder(&record.cell)));
     }
     if let Err(error) = &cells_passed {
         println!("{error:#}");
         println!("a snapshot that changed on purpose is accepted by `cargo xtask review`");
     }
-    let isolated = isolation::check(&bench, &records, arguments.seed.unwrap_or_else(any_seed))?;
+    let isolated =
+        isolation::check(&bench, &records, arguments.seed.unwrap_or_else(|| isolation::seed(&bench)))?;
     println!("{}", report::summary(&records, matches_its_snapshot));
     let fine = cells_passed.is_ok() && isolated && records.iter().all(matches_its_snapshot);
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -73,14 +74,21 @@ fn run_cells() -> Result<()> {
 fn trials(target: &str) -> Command {
     if Command::new("cargo").args(["nextest", "--version"]).read().is_ok() {
         let profile = if env::var_os("CI").is_some() { "ci" } else { "default" };
-        return cargo(&["nextest", "run", "--package", "snapshots", "--test", target, "--profile", profile]);
+        // Nothing is retried into green, whatever the environment says.
+        let run = ["nextest", "run", "--retries", "0", "--profile", profile];
+        return snapshots(&[&run[..], &["--package", "snapshots", "--test", target]].concat());
     }
     let threads = format!("--test-threads={}", run::jobs());
-    cargo(&["test", "--package", "snapshots", "--test", target, "--", &threads])
+    snapshots(&["test", "--package", "snapshots", "--test", target, "--", &threads])
 }
 
-fn any_seed() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs())
+/// A command that runs cells: on the bench of this run, and deaf to what the environment tells insta.
+fn snapshots(arguments: &[&str]) -> Command {
+    let update = if env::var_os("CI").is_some() { "no" } else { "new" };
+    cargo(arguments)
+        .env(bench::VARIABLE, bench::file())
+        .env("INSTA_UPDATE", update)
+        .env("INSTA_FORCE_PASS", "0")
 }
 
 fn cargo(arguments: &[&str]) -> Command {

@@ -71,8 +71,9 @@ impl Agent {
             match self.ports.receive()? {
                 ToGuest::Make(setup) => match self.make(setup) {
                     Ok(()) => {
-                        let log_mark = self.mark_log(&format!("made {setup}"))?;
-                        self.ports.send(&FromGuest::Made { setup, log_mark })?;
+                        // What was logged until now must not be asked of a guest that is restored later.
+                        self.mark_log(&format!("made {setup}"))?;
+                        self.ports.send(&FromGuest::Made(setup))?;
                     }
                     Err(error) => return self.give_verdict(OutcomeKind::Failed, error.to_string(), None),
                 },

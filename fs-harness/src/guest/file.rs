@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::libc;
 
@@ -21,11 +21,6 @@ pub struct TestFile {
 impl TestFile {
     pub(crate) fn new(path: PathBuf, pages: usize) -> Self {
         Self { path, pages }
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Bytes of it that the scenario uses.

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use nix::sys::mman::{self, MapFlags, MmapAdvise, ProtFlags};
 
 use super::error::{Doing, Result};
-use crate::pattern::{Difference, Pattern};
+use crate::pattern::Pattern;
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
@@ -78,11 +78,6 @@ impl Memory {
         // SAFETY: the mapping is `length` bytes long and readable, and no reference to it exists.
         unsafe { std::ptr::copy_nonoverlapping(self.pointer(), bytes.as_mut_ptr(), bytes.len()) };
         bytes
-    }
-
-    /// Where the bytes are not the pattern's.
-    pub fn difference(&self, pattern: Pattern) -> Option<Difference> {
-        pattern.difference(0, &self.bytes())
     }
 
     pub(crate) fn advise(&self, advice: MmapAdvise) -> Result<()> {

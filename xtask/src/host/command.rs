@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The one way to run another program: errors carry the command line and the tail of its output, and
-//! no child outlives pinbed.
+//! the program is told to terminate when pinbed ends in whatever way. What it started itself is its own care.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
@@ -161,8 +161,9 @@ fn failure(line: &str, status: ExitStatus, output: &str) -> String {
     format!("`{line}` failed ({status}){separator}{tail}")
 }
 
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%~^".contains(c);
+/// A text as one word of a shell's command line.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%^".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {
@@ -215,6 +216,14 @@ mod tests {
         };
         Command::new("sh").args(["-c", "echo a; echo b >&2; echo c"]).each_line(keep).unwrap();
         assert_eq!(seen, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_shell_takes_a_quoted_word_for_what_it_was() {
+        for word in ["plain-1.0", "", "two words", "it's", "~", "$HOME", "a\\b", "*", "a;b", "new\nline"] {
+            let script = format!("printf '%s.' {}", quoted(word));
+            assert_eq!(Command::new("sh").args(["-c", &script]).read().unwrap(), format!("{word}."));
+        }
     }
 
     #[test]

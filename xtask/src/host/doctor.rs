@@ -21,7 +21,7 @@ struct Row {
 /// What is to be done about a tool.
 enum Advice {
     Fine,
-    /// It would be good to have; the text says what for.
+    /// pinbed runs cells without it; the text says what it is for.
     Optional(String),
     /// pinbed does not work; the text says what to do.
     Required(String),
@@ -29,7 +29,14 @@ enum Advice {
 
 /// Prints the table, and tells whether all that is required is there.
 pub fn main() -> Result<bool> {
-    let rows: Vec<Row> = TOOLS.iter().map(row).chain([rustc()?, rust_library()?, bindgen()?]).collect();
+    let of_rust = [
+        rustc()?,
+        rust_library()?,
+        bindgen()?,
+        component("cargo-fmt", "fmt", "rustfmt"),
+        component("cargo-clippy", "clippy", "clippy"),
+    ];
+    let rows: Vec<Row> = TOOLS.iter().map(row).chain(of_rust).collect();
     println!("{}", table(&rows));
     println!("cache: {}", cache::path("")?.display());
     let missing = rows.iter().filter(|row| matches!(row.advice, Advice::Required(_))).count();
@@ -79,6 +86,26 @@ fn rustc() -> Result<Row> {
     let version = first_version(&said).unwrap_or_default().to_owned();
     let place = find_program("rustc").map(shown).unwrap_or_default();
     Ok(Row { name: "rustc", version, place, advice: Advice::Fine })
+}
+
+/// A component of the Rust toolchain. Cargo is asked, since rustup has a program of that name in PATH
+/// whether the component is there or not.
+fn component(program: &'static str, subcommand: &str, component: &str) -> Row {
+    let said = Command::new("cargo").args([subcommand, "--version"]).read();
+    let advice = match said {
+        Ok(_) => Advice::Fine,
+        Err(_) => Advice::Optional(format!(
+            "missing: `cargo xtask test` needs it; `rustup component add {component}` gets it"
+        )),
+    };
+    let (version, place) = said.map_or_else(
+        |_| Default::default(),
+        |said| {
+            let version = first_version(&said).unwrap_or_default().to_owned();
+            (version, find_program(program).map(shown).unwrap_or_default())
+        },
+    );
+    Row { name: program, version, place, advice }
 }
 
 fn bindgen() -> Result<Row> {
@@ -131,6 +158,13 @@ mod tests {
     fn what_is_too_old_is_not_fine() {
         assert!(matches!(row(&tool("sh", Some("2.6"), Need::Required)).advice, Advice::Required(_)));
         assert!(matches!(row(&tool("sh", Some("2.5"), Need::Required)).advice, Advice::Fine));
+    }
+
+    #[test]
+    fn a_missing_component_names_the_way_to_it() {
+        let row = component("cargo-no-such", "no-such-subcommand", "no-such");
+        assert!(matches!(row.advice, Advice::Optional(text) if text.contains("component add no-such")));
+        assert_eq!((row.version.as_str(), row.place.as_str()), ("", ""));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod cargo_tool;
 pub mod command;
 pub mod doctor;
 pub mod os_release;
+pub mod paths;
 pub mod setup;
 pub mod suite;
 pub mod toolchain;

@@ -2,11 +2,13 @@
 //! `cargo xtask setup`: installs what the host lacks.
 
 use std::env;
+use std::ffi::OsStr;
 
 use anyhow::{Result, bail};
 
 use super::apt;
 use super::os_release::OsRelease;
+use super::paths;
 use super::toolchain::Toolchain;
 use super::tools::{Need, TOOLS, Tool};
 
@@ -18,8 +20,10 @@ pub fn main() -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that every required tool of the host is there. Quick when it is.
+/// Makes sure that the host's folders can be worked with and that every required tool is there. Quick
+/// when all is well.
 pub fn ensure() -> Result<()> {
+    paths::check()?;
     let missing = missing_tools();
     if missing.is_empty() {
         return Ok(());
@@ -29,7 +33,7 @@ pub fn ensure() -> Result<()> {
     if !OsRelease::of_host().is_debian_kin() {
         bail!("missing: {names}; install them (on Debian they come with {})", packages.join(" "));
     }
-    if env::var_os("PINBED_NO_INSTALL").is_some_and(|value| value == "1") {
+    if env::var_os("PINBED_NO_INSTALL").is_some_and(|value| forbids(&value)) {
         bail!(
             "missing: {names}; PINBED_NO_INSTALL forbids installing, so run `{}` yourself",
             apt::install_line(&packages)
@@ -42,6 +46,11 @@ pub fn ensure() -> Result<()> {
         bail!("still missing after the installation: {}; see `cargo xtask doctor`", self::names(&missing));
     }
     Ok(())
+}
+
+/// Whoever sets the variable to "yes" or "true" means it too.
+fn forbids(value: &OsStr) -> bool {
+    !value.is_empty() && value != "0"
 }
 
 fn missing_tools() -> Vec<&'static Tool> {
@@ -63,6 +72,13 @@ fn packages(tools: &[&'static Tool]) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_value_but_none_and_zero_forbids() {
+        for (value, forbidden) in [("1", true), ("yes", true), ("0", false), ("", false)] {
+            assert_eq!(forbids(OsStr::new(value)), forbidden, "{value:?}");
+        }
+    }
 
     #[test]
     fn a_package_is_installed_once() {

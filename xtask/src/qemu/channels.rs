@@ -17,8 +17,9 @@ use qapi::qmp;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, ReadHalf, Split, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep_until, timeout};
+
+use super::interrupt::Interrupt;
 
 /// The harness listens and QEMU connects: no byte can be lost, for the guest does not run before that.
 pub(super) struct Listeners {
@@ -45,10 +46,10 @@ impl Listeners {
             let (console, qmp) = (accept(&self.console).await?, accept(&self.qmp).await?);
             Ok::<_, std::io::Error>([agent, kmsg, console, qmp])
         };
-        match timeout(Duration::from_secs(30), all).await {
-            Ok(streams) => Channels::open(streams.context("accept QEMU's connections")?).await.map(Some),
-            Err(_) => Ok(None),
-        }
+        let opened = async {
+            Ok::<_, anyhow::Error>(Channels::open(all.await.context("accept QEMU's connections")?).await)
+        };
+        timeout(Duration::from_secs(30), opened).await.ok().transpose()
     }
 }
 
@@ -116,22 +117,20 @@ pub(super) struct Channels {
     qmp: Option<(Qmp, Events)>,
     /// A QMP command under way.
     command: Option<Command>,
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: Interrupt,
 }
 
 impl Channels {
-    async fn open([agent, kmsg, console, qmp]: [UnixStream; 4]) -> Result<Self> {
+    async fn open([agent, kmsg, console, qmp]: [UnixStream; 4]) -> Self {
         let negotiated = async { QmpStreamTokio::open(qmp).await?.negotiate().await };
-        Ok(Self {
+        Self {
             agent: Lines::of(agent),
             kmsg: Lines::of(kmsg),
             console: Lines::of(console),
             qmp: negotiated.await.ok().map(qapi::futures::QapiStream::into_parts),
             command: None,
-            interrupt: signal(SignalKind::interrupt()).context("watch for Ctrl-C")?,
-            terminate: signal(SignalKind::terminate()).context("watch for SIGTERM")?,
-        })
+            interrupt: Interrupt::watch(),
+        }
     }
 
     /// Waits for the next event.
@@ -145,8 +144,7 @@ impl Channels {
                 Err(error) = finished(&mut self.command) => Some(Event::Refused(error.to_string())),
                 status = qemu.wait() => Some(Event::Ended(status.context("wait for QEMU")?)),
                 () = sleep_until(deadline.into()) => Some(Event::Expired),
-                _ = self.interrupt.recv() => Some(Event::Interrupted),
-                _ = self.terminate.recv() => Some(Event::Interrupted),
+                () = self.interrupt.come() => Some(Event::Interrupted),
             };
             if let Some(event) = event {
                 return Ok(event);

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use fs_harness::cell::Setup;
 use fs_harness::kernel_log::LogRecord;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,12 @@ struct Past {
 }
 
 impl Checkpoint {
+    /// Removes a checkpoint that QEMU does not restore, so that the next run makes it anew.
+    pub fn forget(&self) -> Result<()> {
+        let folder = self.state.parent().context("a checkpoint without a folder")?;
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+    }
+
     /// Puts what was said before the checkpoint in front of what was seen after it.
     pub fn precede(self, seen: &mut Seen) {
         seen.log.splice(0..0, self.past.log);
@@ -87,11 +94,24 @@ fn make(
     if !seen.saved {
         return Ok(Err(Box::new(seen)));
     }
+    wait_for(&scratch.path().join("state"))?;
     let past = Past { log: seen.log, console: seen.console };
     let text = serde_json::to_vec(&past).context("turn a kernel log into JSON")?;
     cache::write_whole(&scratch.path().join("past.json"), &text)?;
     cache::publish(scratch.path(), folder)?;
     load(folder)?.context("the checkpoint that was just made is gone").map(Ok)
+}
+
+/// QEMU has passed on all of the state; the program that writes it may be a little behind.
+fn wait_for(state: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !state.exists() {
+        if Instant::now() > deadline {
+            bail!("the state of the guest could not be written to {}; is the disk full?", state.display());
+        }
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 fn load(folder: &Path) -> Result<Option<Checkpoint>> {
@@ -111,27 +131,15 @@ fn key(machine: &Machine, qemu: &str) -> String {
     cache::short_hex(blake3::hash(format!("{line}\0{qemu}").as_bytes()))
 }
 
-/// The folder of a bench's checkpoints.
+/// The folder of a bench's checkpoints; those of benches that were used long ago make room for it.
 fn folder(key: &str) -> Result<PathBuf> {
     let all = artefacts().join("checkpoints");
     let folder = all.join(key);
     if !folder.exists() {
-        forget_oldest(&all)?;
+        let _guard = cache::lock("checkpoints")?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        cache::keep_newest(&all, KEPT)?;
     }
+    cache::touch(&folder)?;
     Ok(folder)
-}
-
-/// Makes room for one more bench.
-fn forget_oldest(all: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(all) else { return Ok(()) };
-    let age = |path: &PathBuf| {
-        fs::metadata(path).and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
-    };
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    folders.sort_by_key(age);
-    for folder in folders.iter().rev().skip(KEPT - 1) {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    Ok(())
 }

@@ -13,9 +13,10 @@ use super::guest::Seen;
 
 pub(super) fn judge(seen: &Seen) -> Outcome {
     let (kind, detail) = panic(seen)
+        .or_else(|| wrong_talk(seen))
         .or_else(|| before_ready(seen))
         .or_else(|| hang(seen))
-        .or_else(|| wrong_talk(seen))
+        .or_else(|| wrong_verdicts(seen))
         .or_else(|| unclean_end(seen))
         .or_else(|| broken_log(seen))
         .unwrap_or_else(|| verdict(seen));
@@ -67,19 +68,26 @@ fn hang(seen: &Seen) -> Option<Ending> {
     Some((OutcomeKind::GuestHung, detail))
 }
 
+/// What was said is not what a guest says.
 fn wrong_talk(seen: &Seen) -> Option<Ending> {
-    let detail = if let Some(mistake) = &seen.mistaken {
-        mistake.clone()
-    } else if let Some(line) = seen.garbage.first() {
-        format!("the agent sent what is no message: '{line}'")
-    } else if let Some(signal) = killed(seen) {
-        format!("QEMU was killed by {signal} while the guest was {}", whereabouts(seen))
-    } else {
-        match seen.verdicts.len() {
-            1 => return None,
-            0 => "the agent ended the guest without a verdict".to_owned(),
-            several => format!("the agent gave {several} verdicts"),
+    let garbage = || Some(format!("the agent sent what is no message: '{}'", seen.garbage.first()?));
+    let detail = seen.mistaken.clone().or_else(garbage).or_else(|| seen.fault.clone())?;
+    Some((OutcomeKind::HarnessError, detail))
+}
+
+/// Exactly one verdict counts, of a guest that was asked for it.
+fn wrong_verdicts(seen: &Seen) -> Option<Ending> {
+    let detail = match seen.verdicts.as_slice() {
+        [(verdict, _)] if verdict.kind == OutcomeKind::Passed && !seen.begun => {
+            "a verdict came from a guest that never proved which it is".to_owned()
         }
+        [_] => return None,
+        _ if killed(seen).is_some() => {
+            let signal = killed(seen).unwrap_or_default();
+            format!("QEMU was killed by {signal} while the guest was {}", whereabouts(seen))
+        }
+        [] => "the agent ended the guest without a verdict".to_owned(),
+        several => format!("the agent gave {} verdicts", several.len()),
     };
     Some((OutcomeKind::HarnessError, detail))
 }
@@ -87,6 +95,7 @@ fn wrong_talk(seen: &Seen) -> Option<Ending> {
 fn unclean_end(seen: &Seen) -> Option<Ending> {
     let status = seen.exit?;
     let complaint = seen.complaint.trim();
+    // A guest that was given up on was ended by the harness.
     (!status.success()).then(|| (OutcomeKind::HarnessError, format!("QEMU ended with {status}: {complaint}")))
 }
 
@@ -113,7 +122,7 @@ fn verdict(seen: &Seen) -> Ending {
     let Some((outcome, _)) = seen.verdicts.first() else {
         return (OutcomeKind::HarnessError, "the agent ended the guest without a verdict".to_owned());
     };
-    let fault = seen.log.iter().find_map(|record| Some((kernel_log::rule_for(&record.text)?, record)));
+    let fault = seen.log.iter().find_map(|record| Some((kernel_log::rule_for(record)?, record)));
     match (outcome.kind, fault) {
         (OutcomeKind::Passed | OutcomeKind::Skipped, Some((rule, record))) => {
             let line = kernel_log::normalise(&record.text);

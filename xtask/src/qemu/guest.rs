@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
@@ -21,8 +20,10 @@ use tokio::time::timeout;
 
 use super::channels::{Channels, Event, Listeners};
 use super::ending;
+use super::interrupt::Interrupt;
 use super::machine::{self, Machine};
 use super::script::{Script, Turn};
+use crate::host::command::quoted;
 
 /// How long a guest may take. Between two signs of progress, not in all: a busy host slows a guest
 /// down, but does not keep it from going on.
@@ -41,6 +42,10 @@ pub struct Seen {
     pub ready: Option<String>,
     /// The guest is not the one that it should be, or speaks another version of the protocol.
     pub mistaken: Option<String>,
+    /// The agent proved that it was spoken to.
+    pub begun: bool,
+    /// The harness could not go on with the guest.
+    pub fault: Option<String>,
     /// What the guest did last.
     pub doing: String,
     /// Steps, in order.
@@ -88,12 +93,9 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// Set once by whichever guest sees the signal: those that wait for their turn must not start.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 /// Runs a guest in a private folder of its own. While it lives, `pid_file` holds QEMU's process id.
 pub fn run(machine: &Machine, script: Script, limits: Limits, pid_file: &Path) -> Result<Seen> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
+    if Interrupt::watch().has_come() {
         return Err(Interrupted.into());
     }
     let folder =
@@ -141,7 +143,8 @@ fn start(machine: &Machine, script: &Script, folder: &Path) -> Result<Child> {
     let (program, arguments) = words.split_first().context("an empty command line")?;
     let stderr = fs::File::create(folder.join("stderr")).context("make a file for QEMU's complaints")?;
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).kill_on_drop(true);
+    // In a group of its own: a terminal's Ctrl-C is for the harness, which then ends its guests.
+    command.args(arguments).current_dir(folder).kill_on_drop(true).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     // SAFETY: between fork and exec only async-signal-safe functions may run; prctl is one, and the
     // error is made from a number without allocating.
@@ -171,41 +174,15 @@ struct Guest {
 }
 
 impl Guest {
-    /// The event loop.
+    /// Follows the guest to its end. An error of the harness ends it, and all that was seen stays.
     async fn follow(&mut self, channels: &mut Channels, qemu: &mut Child) -> Result<()> {
-        let mut deadline = self.started + self.limits.boot;
-        self.take(self.script.opening(), channels).await?;
-        while self.seen.exit.is_none() {
-            match channels.next(qemu, deadline).await? {
-                Event::Agent(line) => {
-                    deadline = Instant::now() + self.limits.progress;
-                    if let Some(message) = self.agent_line(&line) {
-                        let turn = self.script.answer(&message, &mut self.seen);
-                        self.take(turn, channels).await?;
-                    }
-                }
-                Event::Saved => {
-                    self.seen.saved = true;
-                    self.seen.exit = Some(end(qemu).await?);
-                }
-                Event::Resumed => {
-                    self.note("the guest was restored");
-                    let turn = self.script.speak_to_restored();
-                    self.take(turn, channels).await?;
-                }
-                Event::Refused(why) => bail!("save or restore the state of the guest: {why}"),
-                Event::Ended(status) => self.seen.exit = Some(status),
-                Event::Expired => {
-                    let spoke = self.seen.ready.is_some();
-                    self.seen.expired = Some(if spoke { self.limits.progress } else { self.limits.boot });
-                    self.seen.exit = Some(end(qemu).await?);
-                }
-                Event::Interrupted => {
-                    INTERRUPTED.store(true, Ordering::Relaxed);
-                    return Err(Interrupted.into());
-                }
-                event => self.hear(event),
-            }
+        match self.converse(channels, qemu).await {
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => self.seen.fault = Some(format!("{error:#}")),
+            Ok(()) => {}
+        }
+        if self.seen.exit.is_none() {
+            self.seen.exit = Some(end(qemu).await?);
         }
         self.note("QEMU ended");
         while let Some(event) = channels.rest().await {
@@ -217,14 +194,58 @@ impl Guest {
         Ok(())
     }
 
+    /// The event loop: until QEMU ended, or there is nothing more to wait for.
+    async fn converse(&mut self, channels: &mut Channels, qemu: &mut Child) -> Result<()> {
+        let mut deadline = self.started + self.limits.boot;
+        self.take(self.script.opening(), channels).await?;
+        loop {
+            match channels.next(qemu, deadline).await? {
+                Event::Agent(line) => {
+                    deadline = Instant::now() + self.limits.progress;
+                    if let Some(message) = self.agent_line(&line) {
+                        let turn = self.script.answer(&message, &mut self.seen);
+                        self.take(turn, channels).await?;
+                    }
+                    if self.seen.mistaken.is_some() || !self.seen.garbage.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Event::Saved => {
+                    self.seen.saved = true;
+                    return Ok(());
+                }
+                Event::Resumed => {
+                    self.note("the guest was restored");
+                    let turn = self.script.speak_to_restored();
+                    self.take(turn, channels).await?;
+                }
+                Event::Refused(why) => bail!("cannot save or restore the state of the guest: {why}"),
+                Event::Ended(status) => {
+                    self.seen.exit = Some(status);
+                    return Ok(());
+                }
+                Event::Expired => {
+                    let spoke = self.seen.ready.is_some();
+                    self.seen.expired = Some(if spoke { self.limits.progress } else { self.limits.boot });
+                    return Ok(());
+                }
+                Event::Interrupted => return Err(Interrupted.into()),
+                event => self.hear(event),
+            }
+        }
+    }
+
     async fn take(&mut self, turn: Turn, channels: &mut Channels) -> Result<()> {
         match turn {
             Turn::Listen => Ok(()),
             Turn::Say(message) => channels.say(&message).await,
-            Turn::Restore(file) => channels.restore(&format!("exec:cat {}", machine::quoted(&file))),
+            Turn::Restore(file) => channels.restore(&format!("exec:cat {}", quoted(&file.to_string_lossy()))),
             Turn::Save(file) => {
                 self.note("the state is being saved");
-                channels.save(&format!("exec:cat > {}", machine::quoted(&file)))
+                // The final name appears when all of it is written, and not when QEMU has passed on the last of it.
+                let (part, whole) = (file.with_extension("part"), file);
+                let [part, whole] = [part, whole].map(|file| quoted(&file.to_string_lossy()));
+                channels.save(&format!("exec:cat > {part} && mv {part} {whole}"))
             }
         }
     }
@@ -265,7 +286,7 @@ impl Guest {
                     ));
                 }
             }
-            FromGuest::Made { setup, .. } => self.note(&format!("{setup} was made")),
+            FromGuest::Made(setup) => self.note(&format!("{setup} was made")),
             FromGuest::Begun { .. } => self.note("the cell began"),
             FromGuest::Doing(doing) => self.seen.doing.clone_from(doing),
             FromGuest::Step(step) => {

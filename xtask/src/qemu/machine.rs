@@ -2,7 +2,7 @@
 
 //! The machine that guests run on, as a QEMU command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +27,6 @@ const PARAMETERS: &[&str] = &[
     // The same addresses in every run.
     "nokaslr",
     "norandmaps",
-    // Emulated retpolines protect nobody.
-    "mitigations=off",
     // Nothing to calibrate: seconds of boot.
     "tsc=reliable",
     "no_timer_check",
@@ -108,11 +106,6 @@ impl Machine {
         let flags = ["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned);
         [vec![PROGRAM.to_owned()], flags.to_vec(), words].concat()
     }
-}
-
-/// A path as one word of a shell's command line.
-pub(super) fn quoted(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod channels;
 pub mod checkpoint;
 mod ending;
 pub mod guest;
+mod interrupt;
 pub mod machine;
 pub mod script;
 

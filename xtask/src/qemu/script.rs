@@ -68,11 +68,12 @@ impl Script {
             (FromGuest::Ready { .. }, _) if seen.mistaken.is_some() => Turn::Listen,
             (FromGuest::Ready { .. }, Goal::Run { cell, .. }) => Turn::Say(ToGuest::Make(cell.setup)),
             (FromGuest::Ready { .. }, Goal::Save { setup, .. }) => Turn::Say(ToGuest::Make(*setup)),
-            (FromGuest::Made { .. }, Goal::Run { cell, fault }) => self.begin(cell, *fault),
-            (FromGuest::Made { .. }, Goal::Save { file, .. }) => Turn::Save(file.clone()),
+            (FromGuest::Made(_), Goal::Run { cell, fault }) => self.begin(cell, *fault),
+            (FromGuest::Made(_), Goal::Save { file, .. }) => Turn::Save(file.clone()),
             (FromGuest::Begun { nonce, setup, kernel }, Goal::Run { cell, .. }) => {
                 // A restored guest proves that it is the one that it should be.
                 seen.ready.get_or_insert_with(|| kernel.clone());
+                seen.begun = true;
                 if (nonce, setup) != (&self.nonce, &cell.setup) {
                     let mistake = format!("a guest with {setup} answered that was asked something else");
                     seen.mistaken = Some(mistake);

@@ -19,6 +19,8 @@ struct Said {
     checks: usize,
     violated: Vec<String>,
     skipped: Option<String>,
+    /// A line that is no message: a check may be hidden in it.
+    noise: Option<String>,
 }
 
 /// Follows the process to its end.
@@ -38,7 +40,7 @@ pub(super) fn follow(
                 said.note(&message);
                 pass_on(&message)?;
             }
-            Err(_) => pass_on(&FromGuest::Doing(format!("the scenario printed: {line}")))?,
+            Err(_) => said.noise = Some(line),
         }
     }
     let status = scenario.wait().doing("wait for the scenario")?;
@@ -69,6 +71,9 @@ impl Said {
         }
         if !status.success() {
             return failed(format!("the scenario stopped{}", after(last_words)));
+        }
+        if let Some(line) = self.noise {
+            return failed(format!("the scenario printed what is no message: '{line}'"));
         }
         if let Some(first) = self.violated.first() {
             let count = self.violated.len();

@@ -4,6 +4,8 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
 
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
@@ -58,8 +60,15 @@ pub(super) fn quiet() -> Result<()> {
 pub(super) fn wake_up(unix_seconds: u64, nonce: &str) -> Result<()> {
     let seconds = i64::try_from(unix_seconds).unwrap_or_default();
     clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, 0)).doing("set the clock")?;
-    fs::write("/dev/urandom", nonce).doing("stir the entropy")
+    let mut random = File::options().write(true).open("/dev/urandom").doing("open /dev/urandom")?;
+    random.write_all(nonce.as_bytes()).doing("stir the entropy")?;
+    // Without a reseed the generator would go on as it was saved, for a while.
+    // SAFETY: the request takes no argument.
+    unsafe { reseed(random.as_raw_fd()) }.doing("reseed the kernel's random generator")?;
+    Ok(())
 }
+
+nix::ioctl_none!(reseed, b'R', 0x07);
 
 pub(super) fn kernel_release() -> Result<String> {
     Ok(uname().doing("ask for the kernel's release")?.release().to_string_lossy().into_owned())

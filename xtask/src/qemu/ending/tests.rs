@@ -16,6 +16,7 @@ fn well() -> Seen {
     let outcome = Outcome { kind: OutcomeKind::Passed, detail: String::new() };
     Seen {
         ready: Some("7.3.4".into()),
+        begun: true,
         doing: "running a cell".into(),
         verdicts: vec![(outcome, "the mark".into())],
         log: vec![record(0, "Linux version"), record(1, "all quiet"), record(2, "the mark")],
@@ -99,6 +100,8 @@ fn what_is_not_the_kernels_fault_is_a_harness_error() {
     let error = OutcomeKind::HarnessError;
     check(|seen| seen.verdicts.clear(), error, "the agent ended the guest without a verdict");
     check(|seen| seen.verdicts.extend(well().verdicts), error, "the agent gave 2 verdicts");
+    check(|seen| seen.begun = false, error, "a verdict came from a guest that never proved which it is");
+    check(|seen| seen.fault = Some("broken pipe".into()), error, "broken pipe");
     check(|seen| seen.garbage.push("hello".into()), error, "the agent sent what is no message: 'hello'");
     check(|seen| seen.mistaken = Some("another guest answered".into()), error, "another guest answered");
     check(
