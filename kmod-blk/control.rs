@@ -12,6 +12,7 @@ use crate::{
         HOLD,
         HOLDS_MAX,
         HOLD_PAGES_MAX,
+        HOLD_STATISTICS,
         HOLD_WRITE,
         MODE_GET,
         MODE_PIN,
@@ -20,7 +21,11 @@ use crate::{
         STATISTICS,
         VERSION, //
     },
-    disk::Disk,
+    counters::HoldCounters,
+    disks::{
+        DiskName,
+        Disks, //
+    },
     hold::{
         Hold,
         Mode, //
@@ -47,11 +52,20 @@ use kernel::{
     }, //
 };
 
+/// What all open files of the control device share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// The disks that there are.
+    pub(crate) disks: Arc<Disks>,
+    /// What was held.
+    pub(crate) holds: Arc<HoldCounters>,
+}
+
 /// An open file of the control device. What it holds is released when it is closed, also by the
 /// death of its process.
 #[pin_data]
 pub(crate) struct Control {
-    disk: Arc<Disk>,
+    shared: Shared,
     #[pin]
     session: Mutex<Session>,
 }
@@ -71,11 +85,11 @@ struct Session {
 struct Argument(usize);
 
 impl OpenFile for Control {
-    type Shared = Arc<Disk>;
+    type Shared = Shared;
 
-    fn open(disk: &Arc<Disk>) -> impl PinInit<Self, Error> {
+    fn open(shared: &Shared) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            disk: disk.clone(),
+            shared: shared.clone(),
             session <- new_mutex!(Session::default()),
         })
     }
@@ -89,7 +103,8 @@ impl OpenFile for Control {
             return Err(EPROTO);
         }
         match request {
-            STATISTICS => argument.write(&self.disk.statistics()),
+            STATISTICS => self.statistics(&argument),
+            HOLD_STATISTICS => argument.write(&self.shared.holds.snapshot()),
             HOLD => self.hold(&argument),
             DMA => self.dma(&argument.read()?),
             RELEASE => self.release(&argument.read()?),
@@ -112,6 +127,19 @@ impl Control {
         })
     }
 
+    fn statistics(&self, argument: &Argument) -> Result {
+        let asked: abi::Statistics = argument.read()?;
+        let disk = CStr::from_bytes_until_nul(&asked.disk)
+            .ok()
+            .and_then(|name| DiskName::new(name).ok())
+            .and_then(|name| self.shared.disks.find(&name))
+            .ok_or(ENOENT)?;
+        argument.write(&abi::Statistics {
+            disk: asked.disk,
+            ..disk.statistics()
+        })
+    }
+
     fn hold(&self, argument: &Argument) -> Result {
         let hold: abi::Hold = argument.read()?;
         let mode = match hold.mode {
@@ -126,7 +154,7 @@ impl Control {
             return Err(EINVAL);
         }
         let held = Hold::acquire(
-            &self.disk,
+            &self.shared.holds,
             mode,
             hold.address as usize,
             hold.pages as usize,

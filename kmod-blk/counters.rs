@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was seen since the module was loaded. Each counter is exact; together they are a snapshot
-//! only while nothing is going on.
+//! What was seen of the bios of a disk since it got its power, and of all holds since the module was
+//! loaded. Each counter is exact; together they are a snapshot only while nothing is going on.
 
 use crate::{
     abi::{
+        HoldStatistics,
         Statistics,
         Traffic,
         CLASSES,
@@ -28,7 +29,7 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// All counters of the module.
+/// The counters of a disk.
 #[derive(Default)]
 pub(crate) struct Counters {
     reads: [TrafficCounters; CLASSES],
@@ -37,10 +38,15 @@ pub(crate) struct Counters {
     fua_writes: Counter,
     discards: Counter,
     write_zeroes: Counter,
+}
+
+/// The counters of all holds.
+#[derive(Default)]
+pub(crate) struct HoldCounters {
     /// Of holds by reference.
-    pub(crate) get: HoldCounters,
+    pub(crate) get: PageCounters,
     /// Of holds by pin.
-    pub(crate) pin: HoldCounters,
+    pub(crate) pin: PageCounters,
     /// Pages that DMA wrote into.
     pub(crate) dma_pages: Counter,
 }
@@ -48,9 +54,9 @@ pub(crate) struct Counters {
 /// A number that only grows.
 pub(crate) struct Counter(Atomic<u64>);
 
-/// Pages of holds.
+/// Pages of holds of one mode.
 #[derive(Default)]
-pub(crate) struct HoldCounters {
+pub(crate) struct PageCounters {
     /// Acquired.
     pub(crate) acquired: Counter,
     /// Released.
@@ -98,12 +104,20 @@ impl Counters {
             fua_writes: self.fua_writes.get(),
             discards: self.discards.get(),
             write_zeroes: self.write_zeroes.get(),
+            ..Statistics::default()
+        }
+    }
+}
+
+impl HoldCounters {
+    /// All of them.
+    pub(crate) fn snapshot(&self) -> HoldStatistics {
+        HoldStatistics {
             get_acquired: self.get.acquired.get(),
             get_released: self.get.released.get(),
             pin_acquired: self.pin.acquired.get(),
             pin_released: self.pin.released.get(),
             dma_pages: self.dma_pages.get(),
-            ..Statistics::default()
         }
     }
 }

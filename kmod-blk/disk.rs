@@ -4,6 +4,7 @@
 
 use crate::{
     abi::Statistics,
+    config::Settings,
     counters::Counters,
     logic::{
         layers::Reach,
@@ -31,19 +32,31 @@ use kernel::{
     sync::Mutex, //
 };
 
-/// A RAM disk with a volatile write cache.
+/// A RAM disk.
 #[pin_data]
 pub(crate) struct Disk {
     #[pin]
     store: Mutex<Store>,
-    pub(crate) counters: Counters,
+    /// Where a write goes that does not say it.
+    reach: Reach,
+    /// The logical block in bytes.
+    block_size: u64,
+    counters: Counters,
 }
 
 impl Disk {
     /// A disk on which nothing was ever written.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(crate) fn new(settings: &Settings) -> impl PinInit<Self> {
+        let reach = if settings.write_cache {
+            Reach::Cache
+        } else {
+            Reach::Media
+        };
+        let block_size = u64::from(settings.block_size);
         pin_init!(Self {
             store <- new_mutex!(Store::default()),
+            reach,
+            block_size,
             counters: Counters::default(),
         })
     }
@@ -62,6 +75,9 @@ impl Disk {
     }
 
     fn serve(&self, bio: &Bio) -> Result {
+        if !self.is_aligned(bio) {
+            return Err(EINVAL);
+        }
         let patience = if bio.is_nowait() {
             Patience::NoWait
         } else {
@@ -76,8 +92,8 @@ impl Disk {
         }
         let result = match bio.operation() {
             Operation::Read => read(&store, bio),
-            Operation::Write => write(&mut store, bio, patience),
-            Operation::WriteZeroes => store.write_zeroes(sectors(bio), patience),
+            Operation::Write => write(&mut store, bio, self.reach(bio), patience),
+            Operation::WriteZeroes => store.write_zeroes(sectors(bio), self.reach, patience),
             Operation::Discard => {
                 store.discard(sectors(bio));
                 Ok(())
@@ -88,6 +104,21 @@ impl Disk {
             // Whoever may not wait for memory is to try again where waiting is allowed.
             Err(error) if error == ENOMEM && patience == Patience::NoWait => Err(EAGAIN),
             result => result,
+        }
+    }
+
+    /// Whether the bio is made of whole logical blocks. Filesystems and direct I/O are held to it
+    /// before; other submitters inside the kernel may not be.
+    fn is_aligned(&self, bio: &Bio) -> bool {
+        let start = bio.sector() * SECTOR_SIZE as u64;
+        start % self.block_size == 0 && u64::from(bio.size()) % self.block_size == 0
+    }
+
+    fn reach(&self, bio: &Bio) -> Reach {
+        if bio.is_fua() {
+            Reach::Media
+        } else {
+            self.reach
         }
     }
 }
@@ -118,12 +149,7 @@ fn read(store: &Store, bio: &Bio) -> Result {
     })
 }
 
-fn write(store: &mut Store, bio: &Bio, patience: Patience) -> Result {
-    let reach = if bio.is_fua() {
-        Reach::Media
-    } else {
-        Reach::Cache
-    };
+fn write(store: &mut Store, bio: &Bio, reach: Reach, patience: Patience) -> Result {
     for_each_segment(bio, |segment, sector, count| {
         let mut done = 0;
         for piece in pieces(sector, count) {

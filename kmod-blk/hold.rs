@@ -5,10 +5,9 @@
 use crate::{
     abi::PageState,
     counters::{
-        Counters,
-        HoldCounters, //
+        HoldCounters,
+        PageCounters, //
     },
-    disk::Disk,
     logic::sectors::PAGE_SIZE,
     sys::{
         acquire::{
@@ -48,7 +47,7 @@ enum HeldPages {
 
 /// What the counters know of a hold.
 struct Entry {
-    disk: Arc<Disk>,
+    counters: Arc<HoldCounters>,
     mode: Mode,
     pages: u64,
 }
@@ -56,7 +55,7 @@ struct Entry {
 impl Hold {
     /// Acquires pages of the current process: all of them or none.
     pub(crate) fn acquire(
-        disk: &Arc<Disk>,
+        counters: &Arc<HoldCounters>,
         mode: Mode,
         address: usize,
         count: usize,
@@ -68,7 +67,7 @@ impl Hold {
         };
         Ok(Self {
             pages,
-            entry: Entry::new(disk.clone(), mode, count as u64),
+            entry: Entry::new(counters.clone(), mode, count as u64),
         })
     }
 
@@ -89,7 +88,7 @@ impl Hold {
         result?;
         let first = offset / PAGE_SIZE;
         let end = (offset + bytes.len()).div_ceil(PAGE_SIZE);
-        self.entry.disk.counters.dma_pages.add((end - first) as u64);
+        self.entry.counters.dma_pages.add((end - first) as u64);
         Ok(())
     }
 
@@ -126,21 +125,25 @@ impl Hold {
 }
 
 impl Entry {
-    fn new(disk: Arc<Disk>, mode: Mode, pages: u64) -> Self {
-        mode.counters(&disk.counters).acquired.add(pages);
-        Self { disk, mode, pages }
+    fn new(counters: Arc<HoldCounters>, mode: Mode, pages: u64) -> Self {
+        mode.counters(&counters).acquired.add(pages);
+        Self {
+            counters,
+            mode,
+            pages,
+        }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let counters = self.mode.counters(&self.disk.counters);
+        let counters = self.mode.counters(&self.counters);
         counters.released.add(self.pages);
     }
 }
 
 impl Mode {
-    fn counters(self, counters: &Counters) -> &HoldCounters {
+    fn counters(self, counters: &HoldCounters) -> &PageCounters {
         match self {
             Self::Get => &counters.get,
             Self::Pin => &counters.pin,

@@ -16,7 +16,11 @@ use kernel::{
 // pointers cross. Not `expect`: in other configurations it has nothing to say.
 #[allow(improper_ctypes)]
 unsafe extern "C" {
-    pub(super) static pinblk_features: bindings::blk_features_t;
+    pub(super) fn pinblk_disk_features(
+        write_cache: bool,
+        stable_writes: bool,
+    ) -> bindings::blk_features_t;
+    pub(super) fn pinblk_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
 
     pub(super) fn pinblk_bio_segment(
         bio: *const bindings::bio,

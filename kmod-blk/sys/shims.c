@@ -6,8 +6,21 @@
 
 #include "shims.h"
 
-const blk_features_t pinblk_features =
-	BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA | BLK_FEAT_NOWAIT;
+blk_features_t pinblk_disk_features(bool write_cache, bool stable_writes)
+{
+	blk_features_t features = BLK_FEAT_NOWAIT;
+
+	if (write_cache)
+		features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
+	if (stable_writes)
+		features |= BLK_FEAT_STABLE_WRITES;
+	return features;
+}
+
+unsigned int pinblk_disk_openers(struct gendisk *disk)
+{
+	return disk_openers(disk);
+}
 
 /* The part of the bio at the iterator that lies in one page; the iterator moves behind it. */
 void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,

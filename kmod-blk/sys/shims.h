@@ -10,7 +10,8 @@
 #include <linux/blkdev.h>
 #include <linux/mm.h>
 
-extern const blk_features_t pinblk_features;
+blk_features_t pinblk_disk_features(bool write_cache, bool stable_writes);
+unsigned int pinblk_disk_openers(struct gendisk *disk);
 
 void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
 			struct bio_vec *segment);

@@ -10,6 +10,7 @@ use crate::abi::{
     Dump,
     Hello,
     Hold,
+    HoldStatistics,
     Release,
     Statistics, //
 };
@@ -28,6 +29,8 @@ unsafe impl FromBytes for Dma {}
 unsafe impl FromBytes for Release {}
 // SAFETY: Integers only, for which every bit pattern is valid.
 unsafe impl FromBytes for Dump {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for Statistics {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for Hello {}
 // SAFETY: Integers only and no padding: every byte is initialized.
@@ -36,3 +39,5 @@ unsafe impl AsBytes for Hold {}
 unsafe impl AsBytes for Dump {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for Statistics {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for HoldStatistics {}

@@ -7,7 +7,6 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
-use fs_harness::guest::device::DISK;
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::memory::Memory;
 use fs_harness::guest::{Bed, Result};
@@ -101,6 +100,7 @@ fn sigbus(bed: &mut Bed) -> Result<()> {
 /// The kernel keeps everybody from writing to a mounted disk, so something else is mounted there in the end.
 fn damage(bed: &mut Bed) -> Result<()> {
     const MOUNTPOINT: &str = "/mnt/ext4";
+    const DISK: &str = "/dev/pinblk0";
     well(bed)?;
     umount(MOUNTPOINT).doing(format!("unmount {MOUNTPOINT}"))?;
     let mut disk = fs::File::options().write(true).open(DISK).doing(format!("open {DISK}"))?;

@@ -38,8 +38,8 @@ pub struct Bed {
 impl Bed {
     pub(crate) fn new(cell: Cell) -> Result<Self> {
         let device = Device::open()?;
-        let base = Counters::read(&device)?;
         let site = Site::of(cell.setup);
+        let base = Counters::read(&device, site.disk())?;
         Ok(Self { cell, device, site, kernel_log: Tail::start()?, base, last: base, checks: 0 })
     }
 
@@ -81,7 +81,7 @@ impl Bed {
             Some(hold) => self.look(hold)?,
             None => Vec::new(),
         };
-        let (now, disagreement) = Counters::settled(&self.device, self.base)?;
+        let (now, disagreement) = self.counters()?;
         let last = std::mem::replace(&mut self.last, now);
         let step = Step {
             name: step.to_owned(),
@@ -157,7 +157,7 @@ impl Bed {
         if self.checks == 0 {
             return Err(Error::Unexpected("it checked nothing".to_owned()));
         }
-        let (now, _) = Counters::settled(&self.device, self.base)?;
+        let (now, _) = self.counters()?;
         let outstanding = now.pins.since(self.base.pins).outstanding();
         self.check_that("every pin is released", outstanding == 0, || {
             format!("{outstanding} more acquired than released")
@@ -175,8 +175,12 @@ impl Bed {
 
     /// What has been counted until now belongs to no step.
     fn restart_counting(&mut self) -> Result<()> {
-        (self.last, _) = Counters::settled(&self.device, self.base)?;
+        (self.last, _) = self.counters()?;
         Ok(())
+    }
+
+    fn counters(&self) -> Result<(Counters, Option<String>)> {
+        Counters::settled(&self.device, self.site.disk(), self.base)
     }
 
     fn look(&mut self, hold: &Hold) -> Result<Vec<Page>> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pinblk_abi as abi;
 
 use super::device::Device;
+use super::disk::Disk;
 use super::error::{Doing, Error, Result};
 use crate::record::{Class, Counted, Direction, Traffic};
 
@@ -16,7 +17,9 @@ use crate::record::{Class, Counted, Direction, Traffic};
 pub struct Counters {
     /// The kernel's own, of `/proc/vmstat`.
     pub pins: Counted,
-    statistics: abi::Statistics,
+    holds: abi::HoldStatistics,
+    /// Zeros where the cell has no disk.
+    disk: abi::Statistics,
 }
 
 impl Counters {
@@ -24,10 +27,10 @@ impl Counters {
     /// completed reads may release their pins from a worker, after the system call has returned.
     ///
     /// A count that does not settle within two seconds is returned as it is, with what does not agree.
-    pub fn settled(device: &Device, base: Self) -> Result<(Self, Option<String>)> {
+    pub fn settled(device: &Device, disk: Option<&Disk>, base: Self) -> Result<(Self, Option<String>)> {
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
-            let now = Self::read(device)?;
+            let now = Self::read(device, disk)?;
             let by_kernel = now.pins.since(base.pins).outstanding();
             let by_driver = now.device_pins().since(base.device_pins()).outstanding();
             if by_kernel == by_driver {
@@ -42,25 +45,26 @@ impl Counters {
     }
 
     /// Reads them as they are.
-    pub fn read(device: &Device) -> Result<Self> {
-        Ok(Self { pins: vmstat_pins()?, statistics: device.statistics()? })
+    pub fn read(device: &Device, disk: Option<&Disk>) -> Result<Self> {
+        let disk = disk.map(|disk| device.statistics(disk)).transpose()?.unwrap_or_default();
+        Ok(Self { pins: vmstat_pins()?, holds: device.hold_statistics()?, disk })
     }
 
     /// Pages acquired and released by pin, by the driver's own account.
     pub fn device_pins(&self) -> Counted {
-        Counted { acquired: self.statistics.pin_acquired, released: self.statistics.pin_released }
+        Counted { acquired: self.holds.pin_acquired, released: self.holds.pin_released }
     }
 
     /// Pages acquired and released by reference, by the driver's own account.
     pub fn device_references(&self) -> Counted {
-        Counted { acquired: self.statistics.get_acquired, released: self.statistics.get_released }
+        Counted { acquired: self.holds.get_acquired, released: self.holds.get_released }
     }
 
     /// Bios since `earlier`, without the classes that saw none.
     pub fn traffic_since(&self, earlier: &Self) -> Vec<Traffic> {
         let directions = [
-            (Direction::Read, &self.statistics.reads, &earlier.statistics.reads),
-            (Direction::Write, &self.statistics.writes, &earlier.statistics.writes),
+            (Direction::Read, &self.disk.reads, &earlier.disk.reads),
+            (Direction::Write, &self.disk.writes, &earlier.disk.writes),
         ];
         let mut all = Vec::new();
         for (direction, now, then) in directions {

@@ -7,15 +7,14 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
+use nix::errno::Errno;
 use nix::libc;
 use pinblk_abi as abi;
 
+use super::disk::Disk;
 use super::error::{Doing, Error, Result};
 use super::memory::Memory;
 use crate::cell::Acquisition;
-
-/// The block device that pinblk makes.
-pub const DISK: &str = "/dev/pinblk0";
 
 const CONTROL: &str = "/dev/pinblk-control";
 
@@ -40,10 +39,21 @@ impl Device {
         Ok(device)
     }
 
-    /// Everything that pinblk counted since it was loaded.
-    pub fn statistics(&self) -> Result<abi::Statistics> {
+    /// Everything that pinblk counted on a disk since it got its power.
+    pub fn statistics(&self, disk: &Disk) -> Result<abi::Statistics> {
+        let doing = || format!("read the statistics of {}", disk.name());
+        let name = disk.name().as_bytes();
         let mut statistics = abi::Statistics::default();
-        self.call(abi::STATISTICS, &mut statistics).doing("read the statistics of pinblk")?;
+        let place = statistics.disk.get_mut(..name.len()).ok_or(Errno::ENAMETOOLONG).doing(doing())?;
+        place.copy_from_slice(name);
+        self.call(abi::STATISTICS, &mut statistics).doing(doing())?;
+        Ok(statistics)
+    }
+
+    /// The holds that pinblk counted since it was loaded.
+    pub fn hold_statistics(&self) -> Result<abi::HoldStatistics> {
+        let mut statistics = abi::HoldStatistics::default();
+        self.call(abi::HOLD_STATISTICS, &mut statistics).doing("read the statistics of holds")?;
         Ok(statistics)
     }
 

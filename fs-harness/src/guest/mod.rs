@@ -9,6 +9,7 @@ pub mod agent;
 pub mod bed;
 pub mod counters;
 pub mod device;
+pub mod disk;
 pub mod error;
 pub mod file;
 pub mod fuse;

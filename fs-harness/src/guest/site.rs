@@ -12,9 +12,12 @@ use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::device::DISK;
+use super::disk::{Attributes, Disk};
 use super::error::{Doing, Error, Result};
 use crate::cell::Setup;
+
+/// The disk of every setup that has one.
+const DISK: Disk = Disk::of("pinblk0");
 
 const BACKING: &str = "/mnt/backing";
 const FUSE: &str = "/mnt/fuse";
@@ -38,7 +41,8 @@ impl Site {
     /// Makes and mounts what the setup asks for. The FUSE daemon, where there is one, is `serve`d.
     pub fn make(setup: Setup) -> Result<Self> {
         match setup {
-            Setup::None | Setup::Bdev => {}
+            Setup::None => {}
+            Setup::Bdev => make_disk()?,
             Setup::Ext4 => make_ext4(EXT4)?,
             Setup::Xfs => make_xfs(XFS)?,
             Setup::FuseDirectExt4 => {
@@ -49,11 +53,19 @@ impl Site {
         Ok(Self { setup })
     }
 
+    /// The disk, where the setup has one.
+    pub fn disk(&self) -> Option<&'static Disk> {
+        match self.setup {
+            Setup::None => None,
+            Setup::Bdev | Setup::Ext4 | Setup::Xfs | Setup::FuseDirectExt4 => Some(&DISK),
+        }
+    }
+
     /// Where a file of that name is made.
     pub fn backing(&self, name: &str) -> Result<PathBuf> {
         match self.setup {
             Setup::None => Err(Error::Unexpected("the setup 'none' has no files".to_owned())),
-            Setup::Bdev => Ok(PathBuf::from(DISK)),
+            Setup::Bdev => Ok(PathBuf::from(DISK.path())),
             Setup::Ext4 => Ok(Path::new(EXT4).join(name)),
             Setup::Xfs => Ok(Path::new(XFS).join(name)),
             Setup::FuseDirectExt4 => Ok(Path::new(BACKING).join(name)),
@@ -74,17 +86,17 @@ impl Site {
             Setup::None | Setup::Bdev => Ok(None),
             Setup::Ext4 => {
                 unmount(EXT4)?;
-                Checked::by("e2fsck", &["-f", "-n", DISK]).map(Some)
+                Checked::by("e2fsck", &["-f", "-n", &DISK.path()]).map(Some)
             }
             Setup::Xfs => {
                 unmount(XFS)?;
-                Checked::by("xfs_repair", &["-n", DISK]).map(Some)
+                Checked::by("xfs_repair", &["-n", &DISK.path()]).map(Some)
             }
             Setup::FuseDirectExt4 => {
                 unmount(FUSE)?;
                 wait_for_fuse_to_end()?;
                 unmount(BACKING)?;
-                Checked::by("e2fsck", &["-f", "-n", DISK]).map(Some)
+                Checked::by("e2fsck", &["-f", "-n", &DISK.path()]).map(Some)
             }
         }
     }
@@ -110,16 +122,22 @@ impl Checked {
     }
 }
 
+fn make_disk() -> Result<()> {
+    DISK.make(&Attributes::default())
+}
+
 fn make_ext4(mountpoint: &str) -> Result<()> {
+    make_disk()?;
     // Lazy initialisation would write in the background, at its own time.
     let extended = format!("hash_seed={UUID},lazy_itable_init=0,lazy_journal_init=0");
-    run("mkfs.ext4", &["-q", "-F", "-U", UUID, "-E", &extended, DISK])?;
+    run("mkfs.ext4", &["-q", "-F", "-U", UUID, "-E", &extended, &DISK.path()])?;
     // The journal commits when it is asked to, and not by a timer.
     mount_disk(mountpoint, "ext4", "commit=86400")
 }
 
 fn make_xfs(mountpoint: &str) -> Result<()> {
-    run("mkfs.xfs", &["-q", "-f", "-m", &format!("uuid={UUID}"), DISK])?;
+    make_disk()?;
+    run("mkfs.xfs", &["-q", "-f", "-m", &format!("uuid={UUID}"), &DISK.path()])?;
     mount_disk(mountpoint, "xfs", "")
 }
 
@@ -134,8 +152,9 @@ fn run(program: &str, arguments: &[&str]) -> Result<()> {
 
 fn mount_disk(mountpoint: &str, kind: &str, options: &str) -> Result<()> {
     fs::create_dir_all(mountpoint).doing(format!("make {mountpoint}"))?;
-    mount(Some(DISK), mountpoint, Some(kind), MsFlags::MS_NOATIME, Some(options))
-        .doing(format!("mount {DISK} at {mountpoint} as {kind}"))
+    let disk = DISK.path();
+    mount(Some(disk.as_str()), mountpoint, Some(kind), MsFlags::MS_NOATIME, Some(options))
+        .doing(format!("mount {disk} at {mountpoint} as {kind}"))
 }
 
 fn unmount(mountpoint: &str) -> Result<()> {

@@ -9,10 +9,13 @@
 use core::mem::size_of;
 
 /// Version of everything in this file: raised by any change of a number, a size or a meaning.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The size in bytes of the pages that requests count in.
 pub const PAGE_SIZE: u64 = 4096;
+
+/// The size in bytes of the name of a disk, with the NUL that ends it: the kernel's DISK_NAME_LEN.
+pub const DISK_NAME_BYTES: usize = 32;
 
 /// The longest hold, in pages: two transparent huge pages.
 pub const HOLD_PAGES_MAX: u32 = 1024;
@@ -177,10 +180,14 @@ pub const CLASS_OTHER: usize = 3;
 /// Number of classes.
 pub const CLASSES: usize = 4;
 
-/// Everything counted since the module was loaded. A bio that fails is not counted.
+/// Everything counted on one disk since it got its power. A bio that fails is not counted.
+///
+/// `ENOENT` where no disk with power has that name.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
+    /// In: the name of the disk, ended by a NUL.
+    pub disk: [u8; DISK_NAME_BYTES],
     /// By class.
     pub reads: [Traffic; CLASSES],
     /// By class.
@@ -193,6 +200,16 @@ pub struct Statistics {
     pub discards: u64,
     /// Write-zeroes.
     pub write_zeroes: u64,
+    /// Pages of the volatile write cache now.
+    pub cached_pages: u64,
+    /// Pages of the media now.
+    pub media_pages: u64,
+}
+
+/// The holds of all open files, counted since the module was loaded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HoldStatistics {
     /// Pages that holds acquired by reference.
     pub get_acquired: u64,
     /// Pages that holds released by reference.
@@ -205,10 +222,6 @@ pub struct Statistics {
     pub pin_released: u64,
     /// Pages that DMA wrote into.
     pub dma_pages: u64,
-    /// Pages of the volatile write cache now.
-    pub cached_pages: u64,
-    /// Pages of the media now.
-    pub media_pages: u64,
 }
 
 const IOC_READ: u32 = 2;
@@ -227,7 +240,7 @@ const fn request<T>(direction: u32, number: u32) -> u32 {
 /// Takes a [`Hello`].
 pub const HELLO: u32 = request::<Hello>(IOC_READ | IOC_WRITE, 0);
 /// Takes a [`Statistics`].
-pub const STATISTICS: u32 = request::<Statistics>(IOC_READ, 1);
+pub const STATISTICS: u32 = request::<Statistics>(IOC_READ | IOC_WRITE, 1);
 /// Takes a [`Hold`].
 pub const HOLD: u32 = request::<Hold>(IOC_READ | IOC_WRITE, 2);
 /// Takes a [`Dma`].
@@ -236,6 +249,8 @@ pub const DMA: u32 = request::<Dma>(IOC_WRITE, 3);
 pub const RELEASE: u32 = request::<Release>(IOC_WRITE, 4);
 /// Takes a [`Dump`].
 pub const DUMP: u32 = request::<Dump>(IOC_READ | IOC_WRITE, 5);
+/// Takes a [`HoldStatistics`].
+pub const HOLD_STATISTICS: u32 = request::<HoldStatistics>(IOC_READ, 6);
 
 // Compiled on both sides: a size that differs between them does not build.
 const _: () = {
@@ -246,5 +261,6 @@ const _: () = {
     assert!(size_of::<PageState>() == 40);
     assert!(size_of::<Dump>() == 48);
     assert!(size_of::<Traffic>() == 32);
-    assert!(size_of::<Statistics>() == 2 * CLASSES * 32 + 11 * 8);
+    assert!(size_of::<Statistics>() == DISK_NAME_BYTES + 2 * CLASSES * 32 + 6 * 8);
+    assert!(size_of::<HoldStatistics>() == 5 * 8);
 };

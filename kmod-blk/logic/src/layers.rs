@@ -32,7 +32,7 @@ pub static TENANT: PageBytes = [0xDE; PAGE_SIZE];
 pub enum Reach {
     /// To the volatile cache: an ordinary write.
     Cache,
-    /// To the media: REQ_FUA.
+    /// To the media: REQ_FUA, or any write to a disk without a cache.
     Media,
 }
 
@@ -98,10 +98,7 @@ impl<L: Layer> Layers<L> {
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Error<L>> {
         let fill = |page: &mut PageBytes| fill(&mut page[piece.bytes()]);
-        let layer = match reach {
-            Reach::Cache => &mut self.cache,
-            Reach::Media => &mut self.media,
-        };
+        let layer = self.layer(reach);
         if let Some(patch) = layer.get_mut(piece.page) {
             patch.write(piece.mask(), patience, fill)?;
         } else {
@@ -109,27 +106,26 @@ impl<L: Layer> Layers<L> {
             patch.write(piece.mask(), patience, fill)?;
             layer.insert(piece.page, patch, patience)?;
         }
-        if reach == Reach::Media {
-            // Older bytes in the cache must not hide it.
-            forget(&mut self.cache, piece);
-        }
+        self.uncover(piece, reach);
         Ok(())
     }
 
-    /// Writes zeros into the cache, without spending memory on their bytes. They have no FUA: the
-    /// block layer passes that on with data only.
+    /// Writes zeros, without spending memory on their bytes. They have no FUA: the block layer passes
+    /// that on with data only.
     pub fn write_zeroes(
         &mut self,
         sectors: Range<u64>,
+        reach: Reach,
         patience: Patience,
     ) -> Result<(), Error<L>> {
         for piece in pieces(sectors.start, sectors.end - sectors.start) {
-            if let Some(patch) = self.cache.get_mut(piece.page) {
+            let layer = self.layer(reach);
+            if let Some(patch) = layer.get_mut(piece.page) {
                 patch.zero(piece.mask());
             } else {
-                let zeroes = Patch::zeroes(piece.mask());
-                self.cache.insert(piece.page, zeroes, patience)?;
+                layer.insert(piece.page, Patch::zeroes(piece.mask()), patience)?;
             }
+            self.uncover(piece, reach);
         }
         Ok(())
     }
@@ -150,6 +146,20 @@ impl<L: Layer> Layers<L> {
             self.cache.remove(whole_pages.clone());
             self.media.remove(whole_pages.clone());
             self.discard_parts(whole_pages.end * PAGE..sectors.end);
+        }
+    }
+
+    fn layer(&mut self, reach: Reach) -> &mut L {
+        match reach {
+            Reach::Cache => &mut self.cache,
+            Reach::Media => &mut self.media,
+        }
+    }
+
+    /// Older bytes in the cache must not hide what was written below it.
+    fn uncover(&mut self, piece: Piece, reach: Reach) {
+        if reach == Reach::Media {
+            forget(&mut self.cache, piece);
         }
     }
 

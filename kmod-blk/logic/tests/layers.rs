@@ -140,6 +140,7 @@ enum Step {
     },
     WriteZeroes {
         sectors: Range<u64>,
+        reach: Reach,
     },
     Flush,
     Discard {
@@ -157,7 +158,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (sectors(), byte(), reach())
             .prop_map(|(sectors, byte, reach)| Step::Write { sectors, byte, reach }),
-        2 => sectors().prop_map(|sectors| Step::WriteZeroes { sectors }),
+        2 => (sectors(), reach())
+            .prop_map(|(sectors, reach)| Step::WriteZeroes { sectors, reach }),
         2 => Just(Step::Flush),
         2 => sectors().prop_map(|sectors| Step::Discard { sectors }),
         1 => Just(Step::DropCache),
@@ -202,12 +204,12 @@ fn apply(step: &Step, store: &mut Store, model: &mut Model) {
                 .expect("memory is there");
             model.write(sectors, byte, reach);
         }
-        Step::WriteZeroes { sectors } => {
+        Step::WriteZeroes { sectors, reach } => {
             store
                 .layers
-                .write_zeroes(sectors.clone(), Patience::MaySleep)
+                .write_zeroes(sectors.clone(), reach, Patience::MaySleep)
                 .expect("memory is there");
-            model.write(sectors, 0, Reach::Cache);
+            model.write(sectors, 0, reach);
         }
         Step::Flush => {
             store.layers.flush();
@@ -278,7 +280,7 @@ fn a_write_without_memory_changes_nothing_and_what_needs_none_goes_on() {
     store.layers.flush();
     store
         .layers
-        .write_zeroes(8..10, Patience::MaySleep)
+        .write_zeroes(8..10, Reach::Cache, Patience::MaySleep)
         .unwrap();
     OUT_OF_MEMORY.set(false);
 
@@ -293,7 +295,7 @@ fn zeros_spend_no_memory() {
     OUT_OF_MEMORY.set(true);
     store
         .layers
-        .write_zeroes(3..17, Patience::MaySleep)
+        .write_zeroes(3..17, Reach::Cache, Patience::MaySleep)
         .unwrap();
     OUT_OF_MEMORY.set(false);
 
