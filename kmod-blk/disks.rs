@@ -9,7 +9,10 @@ use crate::{
 use kernel::{
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
     sync::{
         Arc,
         Mutex, //
@@ -67,9 +70,8 @@ impl Disks {
     /// Makes a disk known until the entry is dropped. Nobody else may have that name: configfs sees
     /// to it.
     pub(crate) fn enter(self: &Arc<Self>, name: DiskName, disk: Arc<Disk>) -> Result<Entry> {
-        self.by_name
-            .lock()
-            .try_create_and_insert(name, disk, GFP_KERNEL)?;
+        let node = RBTreeNode::new(name, disk, GFP_KERNEL)?;
+        self.by_name.lock().insert(node);
         Ok(Entry {
             disks: self.clone(),
             name,

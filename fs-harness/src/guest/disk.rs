@@ -28,13 +28,13 @@ impl Default for Attributes {
     }
 }
 
-/// A disk that was made and powered. It stays when this is dropped.
+/// A disk, by its name. It belongs to the guest: it stays when this is dropped.
 pub struct Disk {
     name: &'static str,
 }
 
 impl Disk {
-    /// The disk of that name, which [`Disk::make`] has made, maybe in another process.
+    /// The disk of that name, which [`Disk::make`] makes, maybe in another process.
     pub const fn of(name: &'static str) -> Self {
         Self { name }
     }
