@@ -13,10 +13,8 @@ use crate::{
         PAGE_SIZE,
         SECTOR_SIZE, //
     },
-    sys::gendisk::{
-        GenDisk,
-        Limits, //
-    }, //
+    settings::Settings,
+    sys::gendisk::GenDisk, //
 };
 use core::str::FromStr;
 use kernel::{
@@ -36,8 +34,6 @@ use kernel::{
         Mutex, //
     }, //
 };
-
-const SECTORS_PER_MIB: u64 = (1 << 20) / SECTOR_SIZE as u64;
 
 /// The largest disk, in MiB. Only what is written takes memory.
 const SIZE_MIB_MAX: u32 = 1 << 20;
@@ -94,7 +90,8 @@ impl GroupOperations for Config {
 /// rmdir(2) drops it, also with the power on and the disk in use, for configfs cannot refuse. Then
 /// the disk is removed as one that is unplugged: what can be written back is, the filesystem on it
 /// is shut down, and whoever still has it open gets I/O errors from then on. The attributes are not
-/// reached any more: configfs has cut them off before.
+/// reached any more: configfs has cut them off before. Nothing else keeps an item, also no open
+/// attribute, so that the disk is gone when rmdir(2) returns.
 #[pin_data]
 pub(crate) struct DiskItem {
     name: DiskName,
@@ -110,45 +107,11 @@ struct State {
     live: Option<LiveDisk>,
 }
 
-/// What userspace sets up while the power is off.
-pub(crate) struct Settings {
-    size_mib: u32,
-    /// The logical block in bytes.
-    pub(crate) block_size: u32,
-    /// The disk has a volatile write cache.
-    pub(crate) write_cache: bool,
-    /// The disk wants pages unchanged while it writes them.
-    stable_writes: bool,
-}
-
 /// A disk with power.
 struct LiveDisk {
     // Dropped first: as long as anybody uses the disk, it is known.
     gendisk: GenDisk<Disk>,
     _entry: Entry,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            size_mib: 512,
-            block_size: SECTOR_SIZE as u32,
-            write_cache: true,
-            stable_writes: false,
-        }
-    }
-}
-
-impl Settings {
-    fn limits(&self) -> Limits {
-        Limits {
-            sectors: u64::from(self.size_mib) * SECTORS_PER_MIB,
-            logical_block: self.block_size,
-            physical_block: PAGE_SIZE as u32,
-            write_cache: self.write_cache,
-            stable_writes: self.stable_writes,
-        }
-    }
 }
 
 impl DiskItem {

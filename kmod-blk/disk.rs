@@ -4,7 +4,6 @@
 
 use crate::{
     abi::Statistics,
-    config::Settings,
     counters::Counters,
     logic::{
         layers::Reach,
@@ -15,6 +14,7 @@ use crate::{
         }, //
     },
     observe::Observation,
+    settings::Settings,
     store::Store,
     sys::{
         bio::{

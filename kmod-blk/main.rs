@@ -27,6 +27,7 @@ pub mod logic {
     pub mod sectors;
 }
 mod observe;
+mod settings;
 mod store;
 #[expect(unsafe_code)]
 mod sys;

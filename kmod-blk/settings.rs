@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a disk is to be like.
+
+use crate::{
+    logic::sectors::{
+        PAGE_SIZE,
+        SECTOR_SIZE, //
+    },
+    sys::gendisk::Limits, //
+};
+
+const SECTORS_PER_MIB: u64 = (1 << 20) / SECTOR_SIZE as u64;
+
+/// What userspace sets up while the disk has no power.
+pub(crate) struct Settings {
+    /// Size in MiB.
+    pub(crate) size_mib: u32,
+    /// The logical block in bytes.
+    pub(crate) block_size: u32,
+    /// The disk has a volatile write cache.
+    pub(crate) write_cache: bool,
+    /// The disk wants pages unchanged while it writes them.
+    pub(crate) stable_writes: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            size_mib: 512,
+            block_size: SECTOR_SIZE as u32,
+            write_cache: true,
+            stable_writes: false,
+        }
+    }
+}
+
+impl Settings {
+    /// What follows for the block layer.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            sectors: u64::from(self.size_mib) * SECTORS_PER_MIB,
+            logical_block: self.block_size,
+            physical_block: PAGE_SIZE as u32,
+            write_cache: self.write_cache,
+            stable_writes: self.stable_writes,
+        }
+    }
+}
