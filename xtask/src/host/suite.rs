@@ -187,19 +187,19 @@ mod tests {
     use super::*;
 
     const TARGETS: &str = "http://other/tools\tnodistro\tmain\t/usr/share/keyrings/tools.gpg\tnodistro
-http://security/debian-security\tbookworm-security\tmain\t$(SIGNED_BY)\tbookworm-security
-http://mirror/debian\tbookworm\tcontrib\t$(SIGNED_BY)\tbookworm
-http://mirror/debian\tbookworm\tmain\t$(SIGNED_BY)\tbookworm";
+http://security/dist-security\tbookworm-security\tmain\t$(SIGNED_BY)\tbookworm-security
+http://mirror/dist\tbookworm\tcontrib\t$(SIGNED_BY)\tbookworm
+http://mirror/dist\tbookworm\tmain\t$(SIGNED_BY)\tbookworm";
 
     #[test]
     fn the_mirror_is_the_one_that_serves_the_release() {
         let mirror = pick_mirror(TARGETS, "bookworm").unwrap();
-        assert_eq!(mirror, Mirror { uri: "http://mirror/debian".into(), keyring: DEBIAN_KEYRING.into() });
+        assert_eq!(mirror, Mirror { uri: "http://mirror/dist".into(), keyring: DEBIAN_KEYRING.into() });
         assert_eq!(pick_mirror(TARGETS, "noble"), None);
-        let aliased = "http://m/debian\tstable\tmain\t/k.gpg\tbookworm";
+        let aliased = "http://m/dist\tstable\tmain\t/k.gpg\tbookworm";
         assert_eq!(pick_mirror(aliased, "bookworm").unwrap().keyring, Path::new("/k.gpg"));
-        let unread = "http://m/debian\tunstable\tmain\t$(SIGNED_BY)\t$(CODENAME)";
-        assert_eq!(pick_mirror(unread, "forky").unwrap().uri, "http://m/debian");
+        let unread = "http://m/dist\tunstable\tmain\t$(SIGNED_BY)\t$(CODENAME)";
+        assert_eq!(pick_mirror(unread, "forky").unwrap().uri, "http://m/dist");
     }
 
     #[test]
