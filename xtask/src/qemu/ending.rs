@@ -6,7 +6,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use fs_harness::kernel_log;
-use fs_harness::record::{Outcome, OutcomeKind};
+use fs_harness::record::{Outcome, OutcomeKind, Verdict};
 use nix::sys::signal::Signal;
 
 use super::guest::Seen;
@@ -75,19 +75,20 @@ fn wrong_talk(seen: &Seen) -> Option<Ending> {
     Some((OutcomeKind::HarnessError, detail))
 }
 
-/// Exactly one verdict counts, of a guest that was asked for it.
+/// Exactly one verdict counts, of a guest that was asked for it, and it must agree with the checks that
+/// came before it.
 fn wrong_verdicts(seen: &Seen) -> Option<Ending> {
-    let detail = match seen.verdicts.as_slice() {
-        [(verdict, _)] if verdict.kind == OutcomeKind::Passed && !seen.begun => {
-            "a verdict came from a guest that never proved which it is".to_owned()
-        }
-        [_] => return None,
-        _ if killed(seen).is_some() => {
-            let signal = killed(seen).unwrap_or_default();
-            format!("QEMU was killed by {signal} while the guest was {}", whereabouts(seen))
-        }
-        [] => "the agent ended the guest without a verdict".to_owned(),
-        several => format!("the agent gave {} verdicts", several.len()),
+    let violated = seen.checks.iter().find(|check| check.verdict == Verdict::Violated);
+    let detail = match (seen.verdicts.as_slice(), killed(seen)) {
+        ([(outcome, _)], _) if outcome.kind == OutcomeKind::Passed => match violated {
+            _ if !seen.begun => "a verdict came from a guest that never proved which it is".to_owned(),
+            Some(check) => format!("the agent passed a cell with a violated check: {}", check.text),
+            None => return None,
+        },
+        ([_], _) => return None,
+        (_, Some(signal)) => format!("QEMU was killed by {signal} while the guest was {}", whereabouts(seen)),
+        ([], None) => "the agent ended the guest without a verdict".to_owned(),
+        (several, None) => format!("the agent gave {} verdicts", several.len()),
     };
     Some((OutcomeKind::HarnessError, detail))
 }
@@ -95,7 +96,6 @@ fn wrong_verdicts(seen: &Seen) -> Option<Ending> {
 fn unclean_end(seen: &Seen) -> Option<Ending> {
     let status = seen.exit?;
     let complaint = seen.complaint.trim();
-    // A guest that was given up on was ended by the harness.
     (!status.success()).then(|| (OutcomeKind::HarnessError, format!("QEMU ended with {status}: {complaint}")))
 }
 

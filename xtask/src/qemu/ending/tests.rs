@@ -4,6 +4,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use fs_harness::kernel_log::LogRecord;
+use fs_harness::record::Check;
 
 use super::*;
 
@@ -101,6 +102,14 @@ fn what_is_not_the_kernels_fault_is_a_harness_error() {
     check(|seen| seen.verdicts.clear(), error, "the agent ended the guest without a verdict");
     check(|seen| seen.verdicts.extend(well().verdicts), error, "the agent gave 2 verdicts");
     check(|seen| seen.begun = false, error, "a verdict came from a guest that never proved which it is");
+    check(
+        |seen| {
+            let text = "water is wet".to_owned();
+            seen.checks.push(Check { text, verdict: Verdict::Violated, detail: None });
+        },
+        error,
+        "the agent passed a cell with a violated check: water is wet",
+    );
     check(|seen| seen.fault = Some("broken pipe".into()), error, "broken pipe");
     check(|seen| seen.garbage.push("hello".into()), error, "the agent sent what is no message: 'hello'");
     check(|seen| seen.mistaken = Some("another guest answered".into()), error, "another guest answered");
