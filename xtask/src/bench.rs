@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::command::Command;
 use crate::host::setup;
+use crate::kernel::flavour::Flavour;
 use crate::qemu::accelerator::{Accelerator, Wish};
 use crate::qemu::machine::Machine;
 use crate::{artefacts, cache, image, kernel, module, qemu};
@@ -44,16 +45,23 @@ pub struct Options {
 }
 
 impl Options {
+    /// The flavour of the kernel.
+    pub fn flavour(&self) -> Flavour {
+        self.kernel.flavour
+    }
+
     /// Those that are not the default, as they are typed.
     fn typed(&self) -> String {
         fn name(value: &impl ValueEnum) -> String {
             value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
         }
         let series = self.kernel.series.as_ref().map(|series| format!("--series {series}"));
+        let flavour = (self.kernel.flavour != Flavour::default())
+            .then(|| format!("--flavour {}", name(&self.kernel.flavour)));
         let accel = (self.accel != Wish::default()).then(|| format!("--accel {}", name(&self.accel)));
         let isolation = (self.isolation != Isolation::default())
             .then(|| format!("--isolation {}", name(&self.isolation)));
-        [series, accel, isolation].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        [series, flavour, accel, isolation].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -71,7 +79,7 @@ pub struct Bench {
 impl Bench {
     /// Chooses and builds everything, and remembers it for tests that run in processes of their own.
     pub fn prepare(options: &Options) -> Result<Self> {
-        setup::ensure()?;
+        setup::ensure(options.flavour())?;
         let kernel = kernel::ensure(&options.kernel)?;
         let module = module::ensure(&kernel)?;
         let image = image::ensure(&module)?;

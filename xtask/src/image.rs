@@ -66,7 +66,7 @@ pub fn ensure(module: &Module) -> Result<Image> {
 fn contents(module: &Module) -> Result<Archive> {
     let mut archive = Archive::default();
     archive.file("/init", &read(&build_init()?)?);
-    archive.file("/pinblk.ko", &read(&module.path)?);
+    archive.file("/pinblk.ko", &read(&module.stripped)?);
     archive.file("/etc/mke2fs.conf", &read(&workspace().join("xtask/guest/mke2fs.conf"))?);
     archive.character_device("/dev/console", 5, 1);
     for folder in FOLDERS {

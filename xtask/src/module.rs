@@ -13,8 +13,10 @@ use crate::{artefacts, cache, workspace};
 
 /// The module that was built.
 pub struct Module {
-    /// `pinblk.ko`.
+    /// `pinblk.ko`, with all that a debugger wants to know.
     pub path: PathBuf,
+    /// The same without that, as guests load it.
+    pub stripped: PathBuf,
     /// The GNU build id that the running module shows in sysfs; without one, a hash of the file.
     pub build_id: String,
 }
@@ -25,21 +27,22 @@ pub fn ensure(kernel: &Kernel) -> Result<Module> {
     fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
     let objects = objects.canonicalize().with_context(|| format!("cannot find {}", objects.display()))?;
     let _guard = cache::lock(&format!("module-{}", kernel.key))?;
-    Command::build("make")
-        .arg("-C")
-        .arg(&kernel.build)
+    kernel
+        .make()?
         .arg(format!("M={}", workspace().join("kmod-blk").display()))
         .arg(format!("MO={}", objects.display()))
         .arg("modules")
         .run()
         .context("the module does not build")?;
     let path = objects.join("pinblk.ko");
-    Ok(Module { build_id: build_id(&path)?, path })
+    let stripped = objects.join("stripped.ko");
+    Command::new("objcopy").arg("--strip-debug").arg(&path).arg(&stripped).run()?;
+    Ok(Module { build_id: build_id(&path)?, path, stripped })
 }
 
 /// `cargo xtask module`.
 pub fn main(choice: &kernel::Choice) -> Result<()> {
-    setup::ensure()?;
+    setup::ensure(choice.flavour)?;
     let module = ensure(&kernel::ensure(choice)?)?;
     println!("module    {}", module.path.display());
     println!("build id  {}", module.build_id);

@@ -26,7 +26,7 @@ pub struct Arguments {
 
 /// Checks the source, runs the tests of the host, then all cells against their snapshots.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
-    setup::ensure()?;
+    setup::ensure(arguments.bench.flavour())?;
     let _alone = bench::occupy()?;
     if let Err(error) = check_the_source() {
         println!("{error:#}");

@@ -73,6 +73,7 @@ fn row(tool: &Tool) -> Row {
             "missing: install {} (Debian: {}), for {}",
             tool.name, tool.debian, tool.purpose
         )),
+        (None, Need::Llvm) => Advice::Optional(format!("installed when needed, for {}", tool.purpose)),
         (None, Need::Optional) => Advice::Optional(format!("optional, for {}", tool.purpose)),
     };
     let (version, place) =

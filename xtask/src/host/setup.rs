@@ -11,20 +11,21 @@ use super::os_release::OsRelease;
 use super::paths;
 use super::toolchain::Toolchain;
 use super::tools::{Need, TOOLS, Tool};
+use crate::kernel::flavour::Flavour;
 
 /// Installs what the host lacks, and puts bindgen and Rust's library source into the cache.
 pub fn main() -> Result<()> {
-    ensure()?;
-    Toolchain::ensure()?;
+    ensure(Flavour::Standard)?;
+    Toolchain::ensure(Flavour::Standard)?;
     println!("everything is there");
     Ok(())
 }
 
-/// Makes sure that the host's folders can be worked with and that every required tool is there. Quick
-/// when all is well.
-pub fn ensure() -> Result<()> {
+/// Makes sure that the host's folders can be worked with and that every tool is there that this flavour
+/// of the kernel requires. Quick when all is well.
+pub fn ensure(flavour: Flavour) -> Result<()> {
     paths::check()?;
-    let missing = missing_tools();
+    let missing = missing_tools(flavour);
     if missing.is_empty() {
         return Ok(());
     }
@@ -41,7 +42,7 @@ pub fn ensure() -> Result<()> {
     }
     eprintln!("missing: {names}");
     apt::install(&packages)?;
-    let missing = missing_tools();
+    let missing = missing_tools(flavour);
     if !missing.is_empty() {
         bail!("still missing after the installation: {}; see `cargo xtask doctor`", self::names(&missing));
     }
@@ -53,8 +54,13 @@ fn forbids(value: &OsStr) -> bool {
     !value.is_empty() && value != "0"
 }
 
-fn missing_tools() -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| tool.need == Need::Required && !tool.is_present()).collect()
+fn missing_tools(flavour: Flavour) -> Vec<&'static Tool> {
+    let is_required = |tool: &&Tool| match tool.need {
+        Need::Required => true,
+        Need::Llvm => flavour.is_built_by_llvm(),
+        Need::Optional => false,
+    };
+    TOOLS.iter().filter(is_required).filter(|tool| !tool.is_present()).collect()
 }
 
 fn names(tools: &[&Tool]) -> String {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What turns the kernel's source into a kernel: gcc, rustc with its library's source, bindgen, libclang.
+//! What turns the kernel's source into a kernel: gcc or clang, rustc with its library's source, bindgen, libclang.
 //!
-//! rustc and gcc are the host's. bindgen and the library's source, which distributions and toolchains
+//! rustc and the C compiler are the host's. bindgen and the library's source, which distributions and toolchains
 //! often lack, come into the cache.
 
 use std::env;
@@ -15,12 +15,16 @@ use super::command::Command;
 use super::suite::{SUITES, Suite};
 use super::tools::{first_version, is_at_least};
 use crate::cache;
+use crate::kernel::flavour::Flavour;
 use crate::progress::Progress;
 
 /// Everything that compiles the kernel, ready to be used.
+#[derive(Clone, Debug)]
 pub struct Toolchain {
-    /// gcc's first line.
-    pub gcc: String,
+    /// The first line of the C compiler's version.
+    pub compiler: String,
+    /// The first line of the linker's version.
+    pub linker: String,
     /// The whole of `rustc -vV`.
     pub rustc: String,
     /// The folder of the bindgen program, for PATH.
@@ -31,22 +35,36 @@ pub struct Toolchain {
     pub libclang_version: String,
     /// The source of `core` and its kin, for `RUST_LIB_SRC`.
     pub rust_library: PathBuf,
+    /// The folder of clang and its kin, where they build the kernel and not gcc.
+    pub llvm: Option<PathBuf>,
 }
 
 impl Toolchain {
     /// Finds the toolchain, and puts into the cache what is missing.
-    pub fn ensure() -> Result<Self> {
-        let gcc = Command::build("gcc").arg("--version").read()?;
+    pub fn ensure(flavour: Flavour) -> Result<Self> {
+        let llvm = if flavour.is_built_by_llvm() {
+            let clang = find_llvm("clang").context("no clang 17 or newer; run `cargo xtask setup`")?;
+            clang.parent().map(Path::to_path_buf)
+        } else {
+            None
+        };
+        let first_line = |gnu: &str, of_llvm: &str| {
+            let program = llvm.as_ref().map_or_else(|| gnu.into(), |folder| folder.join(of_llvm));
+            let text = Command::build(program).arg("--version").read()?;
+            Ok::<_, anyhow::Error>(text.lines().next().unwrap_or_default().to_owned())
+        };
         let rustc = Command::build("rustc").arg("-vV").read()?;
         let libclang = find_libclang().context("no libclang 17 or newer; run `cargo xtask setup`")?;
         let bindgen = BINDGEN.ensure()?;
         Ok(Self {
-            gcc: gcc.lines().next().unwrap_or_default().to_owned(),
+            compiler: first_line("gcc", "clang")?,
+            linker: first_line("ld", "ld.lld")?,
             libclang_version: libclang_version(&bindgen, &libclang)?,
             rust_library: ensure_rust_library(&rustc)?,
             rustc,
             bindgen,
             libclang,
+            llvm,
         })
     }
 
@@ -55,10 +73,15 @@ impl Toolchain {
         let path = env::var_os("PATH").unwrap_or_default();
         let folders = std::iter::once(self.bindgen.clone()).chain(env::split_paths(&path));
         let path = env::join_paths(folders).context("a folder of PATH cannot be written as a list")?;
-        Ok(Command::build("make")
+        let make = Command::build("make")
             .env("PATH", path)
             .env("LIBCLANG_PATH", &self.libclang)
-            .env("RUST_LIB_SRC", &self.rust_library))
+            .env("RUST_LIB_SRC", &self.rust_library);
+        // The build system takes a folder by the slash at its end.
+        Ok(match &self.llvm {
+            Some(folder) => make.arg(format!("LLVM={}/", folder.display())),
+            None => make,
+        })
     }
 }
 
@@ -67,15 +90,30 @@ pub fn find_libclang() -> Option<PathBuf> {
     if let Some(folder) = env::var_os("LIBCLANG_PATH").filter(|folder| !folder.is_empty()) {
         return Some(PathBuf::from(folder)).filter(|folder| has_libclang(folder));
     }
-    let mut versions: Vec<u32> = fs::read_dir("/usr/lib")
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("llvm-")?.parse().ok())
+    let debian = llvm_versions().into_iter().map(|version| format!("/usr/lib/llvm-{version}/lib"));
+    let elsewhere = ["/usr/lib64", "/usr/lib"].map(str::to_owned);
+    debian.chain(elsewhere).map(PathBuf::from).find(|folder| has_libclang(folder))
+}
+
+/// A program of the newest LLVM that has clang and its linker.
+pub fn find_llvm(program: &str) -> Option<PathBuf> {
+    let debian = llvm_versions().into_iter().map(|version| format!("/usr/lib/llvm-{version}/bin"));
+    let folders = debian.chain(["/usr/bin".to_owned()]).map(PathBuf::from);
+    let mut whole =
+        folders.filter(|folder| ["clang", "ld.lld"].iter().all(|name| folder.join(name).is_file()));
+    whole.next().map(|folder| folder.join(program)).filter(|file| file.is_file())
+}
+
+/// The versions of LLVM that are installed as Debian does, newest first, without those that are too old.
+fn llvm_versions() -> Vec<u32> {
+    let entries = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut versions: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("llvm-")?.parse().ok())
         .filter(|&version| version >= 17)
         .collect();
     versions.sort_unstable();
-    let debian = versions.into_iter().rev().map(|version| format!("/usr/lib/llvm-{version}/lib"));
-    let elsewhere = ["/usr/lib64", "/usr/lib"].map(str::to_owned);
-    debian.chain(elsewhere).map(PathBuf::from).find(|folder| has_libclang(folder))
+    versions.reverse();
+    versions
 }
 
 /// bindgen loads `libclang.so` or, for want of it, `libclang-VERSION.so` and `libclang.so.VERSION`.

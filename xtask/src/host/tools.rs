@@ -31,6 +31,8 @@ pub enum Probe {
     Header,
     /// libclang's folder, by `LIBCLANG_PATH` or in LLVM's usual places.
     Libclang,
+    /// A program of the newest LLVM.
+    Llvm,
 }
 
 /// How much a tool is needed.
@@ -38,6 +40,8 @@ pub enum Probe {
 pub enum Need {
     /// pinbed cannot work without it.
     Required,
+    /// Kernels that clang builds cannot be built without it.
+    Llvm,
     /// pinbed works without it, with less comfort.
     Optional,
 }
@@ -56,6 +60,7 @@ pub const TOOLS: &[Tool] = &[
     at_least("gcc", VERSION, "8.1.0", "gcc", "the kernel's compiler"),
     at_least("ld", VERSION, "2.30.0", "binutils", "the kernel's linker"),
     required("readelf", VERSION, "binutils", "the module's build id"),
+    required("objcopy", VERSION, "binutils", "the module as guests load it"),
     required("flex", VERSION, "flex", "the kernel's configuration"),
     required("bison", VERSION, "bison", "the kernel's configuration"),
     required("bc", VERSION, "bc", "the kernel's build"),
@@ -74,6 +79,9 @@ pub const TOOLS: &[Tool] = &[
     required("fsck.f2fs", SHORT_VERSION, "f2fs-tools", "f2fs in the guest"),
     required("mkfs.vfat", HELP, "dosfstools", "vfat in the guest"),
     required("fsck.vfat", HELP, "dosfstools", "vfat in the guest"),
+    llvm("clang", "clang-19"),
+    llvm("ld.lld", "lld-19"),
+    llvm("llvm-objcopy", "llvm-19"),
     Tool {
         name: "cargo-nextest",
         probe: VERSION,
@@ -86,6 +94,11 @@ pub const TOOLS: &[Tool] = &[
 
 const fn required(name: &'static str, probe: Probe, debian: &'static str, purpose: &'static str) -> Tool {
     Tool { name, probe, minimum: None, debian, purpose, need: Need::Required }
+}
+
+const fn llvm(name: &'static str, debian: &'static str) -> Tool {
+    let purpose = "the sanitizer flavour of the kernel";
+    Tool { name, probe: Probe::Llvm, minimum: Some("17.0.1"), debian, purpose, need: Need::Llvm }
 }
 
 const fn at_least(
@@ -120,6 +133,10 @@ impl Tool {
                 let text = Command::new(&path).args(args).ask().unwrap_or_default();
                 first_version(&text).unwrap_or_default().to_owned()
             }
+            Probe::Llvm => {
+                let text = Command::new(&path).arg("--version").ask().unwrap_or_default();
+                first_version(&text).unwrap_or_default().to_owned()
+            }
             Probe::Header => String::new(),
             Probe::Libclang => toolchain::libclang_version_of_path(&path).unwrap_or_default(),
         };
@@ -136,6 +153,7 @@ impl Tool {
             Probe::Program(_) => find_program(self.name),
             Probe::Header => find_header(self.name),
             Probe::Libclang => toolchain::find_libclang(),
+            Probe::Llvm => toolchain::find_llvm(self.name),
         }
     }
 }

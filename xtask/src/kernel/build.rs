@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Kernel;
 use super::config;
+use super::flavour::Flavour;
 use super::output::Output;
 use super::source::Source;
 use crate::cache;
@@ -18,10 +19,10 @@ use crate::host::toolchain::Toolchain;
 use crate::progress::Progress;
 
 /// The version of this file's recipe: a change of how kernels are built changes every key.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
-/// What a build folder takes.
-const SPACE: u64 = 1_000_000_000;
+/// What a build folder takes, symbols for a debugger and all.
+const SPACE: u64 = 4_000_000_000;
 
 /// How many steps a build has, until one was counted.
 const STEPS: u64 = 1900;
@@ -41,34 +42,35 @@ struct Place {
 }
 
 /// Finds the kernel of this source, configuration and toolchain in the cache, or builds it.
-pub(super) fn ensure(source: &Source, toolchain: &Toolchain) -> Result<Kernel> {
-    let fragment = config::fragment();
-    let wanted = fs::read(&fragment).with_context(|| format!("cannot read {}", fragment.display()))?;
-    let key = key(source, toolchain, &wanted);
+pub(super) fn ensure(source: &Source, flavour: Flavour, toolchain: Toolchain) -> Result<Kernel> {
+    let wanted = config::wanted(flavour)?;
+    let key = key(source, &toolchain, wanted.as_bytes());
     let place = Place { folder: cache::folder("kernels")?.join(&key), key };
-    if let Some(kernel) = place.kernel(source) {
-        return Ok(kernel);
+    if let Some(stamp) = place.stamp() {
+        return Ok(place.kernel(stamp, source, flavour, toolchain));
     }
     let _guard = cache::lock(&format!("kernel-{}", place.key))?;
-    if let Some(kernel) = place.kernel(source) {
-        return Ok(kernel);
+    if let Some(stamp) = place.stamp() {
+        return Ok(place.kernel(stamp, source, flavour, toolchain));
     }
     cache::require_space(SPACE, "building a kernel")?;
     let build = place.build();
     fs::create_dir_all(&build).with_context(|| format!("cannot create {}", build.display()))?;
-    config::configure(source, toolchain, &fragment, &build)?;
-    compile(source, toolchain, &place)?;
+    config::configure(source, &toolchain, &wanted, &build)?;
+    compile(source, &toolchain, &place)?;
     place.write_stamp()?;
-    place.kernel(source).context("the kernel that was just built is not whole")
+    let stamp = place.stamp().context("the kernel that was just built is not whole")?;
+    Ok(place.kernel(stamp, source, flavour, toolchain))
 }
 
 /// All that decides what the kernel is.
 fn key(source: &Source, toolchain: &Toolchain, config: &[u8]) -> String {
-    let inputs: [&[u8]; 7] = [
+    let inputs: [&[u8]; 8] = [
         RECIPE.as_bytes(),
         source.sha256.as_bytes(),
         config,
-        toolchain.gcc.as_bytes(),
+        toolchain.compiler.as_bytes(),
+        toolchain.linker.as_bytes(),
         toolchain.rustc.as_bytes(),
         crate::host::cargo_tool::BINDGEN.version.as_bytes(),
         toolchain.libclang_version.as_bytes(),
@@ -86,21 +88,27 @@ impl Place {
         self.folder.join("build")
     }
 
-    fn stamp(&self) -> PathBuf {
+    fn stamp_file(&self) -> PathBuf {
         self.folder.join("complete.json")
     }
 
-    fn kernel(&self, source: &Source) -> Option<Kernel> {
-        let stamp: Stamp = serde_json::from_slice(&fs::read(self.stamp()).ok()?).ok()?;
+    /// What was written when the kernel was whole; none where it is not.
+    fn stamp(&self) -> Option<Stamp> {
+        serde_json::from_slice(&fs::read(self.stamp_file()).ok()?).ok()
+    }
+
+    fn kernel(&self, stamp: Stamp, source: &Source, flavour: Flavour, toolchain: Toolchain) -> Kernel {
         let build = self.build();
-        Some(Kernel {
+        Kernel {
             release: stamp.release,
             version: source.version.clone(),
             vmlinux: build.join("vmlinux"),
             build,
             key: self.key.clone(),
             config_hash: stamp.config_hash,
-        })
+            flavour,
+            toolchain,
+        }
     }
 
     fn write_stamp(&self) -> Result<()> {
@@ -111,7 +119,7 @@ impl Place {
         let release = read("include/config/kernel.release")?.trim().to_owned();
         let config_hash = cache::short_hex(blake3::hash(read(".config")?.as_bytes()));
         let stamp = serde_json::to_vec(&Stamp { release, config_hash })?;
-        cache::write_whole(&self.stamp(), &stamp)
+        cache::write_whole(&self.stamp_file(), &stamp)
     }
 }
 
@@ -132,7 +140,7 @@ fn compile(source: &Source, toolchain: &Toolchain, place: &Place) -> Result<()> 
         .env("KBUILD_BUILD_HOST", "pinbed")
         .env("KBUILD_BUILD_VERSION", "1")
         .arg(format!("-j{jobs}"))
-        .args(["vmlinux", "modules"]);
+        .args(["vmlinux", "modules", "scripts_gdb"]);
     let result = make.each_line(|line| {
         output.see(line);
         progress.set(output.steps());
@@ -162,12 +170,14 @@ mod tests {
     fn inputs() -> (Source, Toolchain) {
         let source = Source { version: "7.3.4-1".into(), sha256: "aa".into(), tree: "/tree".into() };
         let toolchain = Toolchain {
-            gcc: "gcc 12".into(),
+            compiler: "gcc 12".into(),
+            linker: "ld 2.40".into(),
             rustc: "rustc 1.95".into(),
             bindgen: "/bindgen".into(),
             libclang: "/llvm".into(),
             libclang_version: "19.1.7".into(),
             rust_library: "/library".into(),
+            llvm: None,
         };
         (source, toolchain)
     }
@@ -181,7 +191,9 @@ mod tests {
         let (other, _) = inputs();
         assert_ne!(base, key(&Source { sha256: "bb".into(), ..other }, &toolchain, b"config"));
         let (_, other) = inputs();
-        assert_ne!(base, key(&source, &Toolchain { gcc: "gcc 13".into(), ..other }, b"config"));
+        assert_ne!(base, key(&source, &Toolchain { compiler: "gcc 13".into(), ..other }, b"config"));
+        let (_, other) = inputs();
+        assert_ne!(base, key(&source, &Toolchain { linker: "ld 2.41".into(), ..other }, b"config"));
         let (_, other) = inputs();
         assert_ne!(base, key(&source, &Toolchain { rustc: "rustc 1.96".into(), ..other }, b"config"));
         let (_, other) = inputs();
@@ -199,14 +211,13 @@ mod tests {
 
     #[test]
     fn a_folder_without_a_stamp_is_no_kernel() {
-        let (source, _) = inputs();
         let folder = tempfile::tempdir().unwrap();
         let place = Place { key: "k".into(), folder: folder.path().to_owned() };
         fs::create_dir_all(place.build().join("include/config")).unwrap();
         fs::write(place.build().join("include/config/kernel.release"), "7.3.4\n").unwrap();
         fs::write(place.build().join(".config"), "CONFIG_BUG=y\n").unwrap();
-        assert!(place.kernel(&source).is_none());
+        assert!(place.stamp().is_none());
         place.write_stamp().unwrap();
-        assert_eq!(place.kernel(&source).unwrap().release, "7.3.4");
+        assert_eq!(place.stamp().unwrap().release, "7.3.4");
     }
 }

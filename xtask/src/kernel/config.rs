@@ -2,27 +2,33 @@
 //! The kernel's configuration: a fragment of what is wanted, everything else off.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::flavour::Flavour;
 use super::source::Source;
 use crate::host::toolchain::Toolchain;
-use crate::workspace;
+use crate::{cache, workspace};
 
-/// The fragment of the standard kernel.
-pub(super) fn fragment() -> PathBuf {
-    workspace().join("xtask/kernel/standard.config")
+/// Every option that a flavour wants.
+pub(super) fn wanted(flavour: Flavour) -> Result<String> {
+    let folder = workspace().join("xtask/kernel");
+    let read = |name: &&str| {
+        let path = folder.join(name);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    flavour.fragments().iter().map(read).collect()
 }
 
 /// Writes `.config` into the build folder, and checks that every wanted option is in it.
-pub(super) fn configure(source: &Source, toolchain: &Toolchain, fragment: &Path, build: &Path) -> Result<()> {
-    make(source, toolchain, build)?.env("KCONFIG_ALLCONFIG", fragment).arg("allnoconfig").run()?;
-    let wanted =
-        fs::read_to_string(fragment).with_context(|| format!("cannot read {}", fragment.display()))?;
+pub(super) fn configure(source: &Source, toolchain: &Toolchain, wanted: &str, build: &Path) -> Result<()> {
+    let fragment = build.join("wanted.config");
+    cache::write_whole(&fragment, wanted.as_bytes())?;
+    make(source, toolchain, build)?.env("KCONFIG_ALLCONFIG", &fragment).arg("allnoconfig").run()?;
     let got = build.join(".config");
     let got = fs::read_to_string(&got).with_context(|| format!("cannot read {}", got.display()))?;
-    let lost = lost_options(&wanted, &got);
+    let lost = lost_options(wanted, &got);
     if lost.is_empty() {
         return Ok(());
     }
@@ -33,7 +39,7 @@ pub(super) fn configure(source: &Source, toolchain: &Toolchain, fragment: &Path,
             .run()
             .context("the kernel cannot use this Rust")?;
     }
-    bail!("the kernel's configuration did not keep {}; correct {}", lost.join(", "), fragment.display());
+    bail!("the kernel's configuration did not keep {}; correct xtask/kernel/*.config", lost.join(", "));
 }
 
 /// A make in the source tree that builds into the build folder.

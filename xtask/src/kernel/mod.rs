@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use crate::host::command::Command;
 use crate::host::{setup, toolchain::Toolchain};
+use flavour::Flavour;
 
 mod build;
 mod config;
+pub mod flavour;
 mod lock;
 mod output;
 mod source;
@@ -21,6 +24,9 @@ pub struct Choice {
     /// The kernel's series, one of xtask/kernel/kernel.lock [default: the first there].
     #[arg(long, value_name = "X.Y")]
     pub series: Option<String>,
+    /// How it is configured.
+    #[arg(long, value_enum, default_value_t, value_name = "FLAVOUR")]
+    pub flavour: Flavour,
 }
 
 /// A kernel that was built.
@@ -38,12 +44,22 @@ pub struct Kernel {
     pub key: String,
     /// Names the finished configuration, in hex.
     pub config_hash: String,
+    /// What it is configured for.
+    pub flavour: Flavour,
+    toolchain: Toolchain,
+}
+
+impl Kernel {
+    /// A `make` in the build folder, with the compilers that built the kernel: modules need the same.
+    pub fn make(&self) -> Result<Command> {
+        Ok(self.toolchain.make()?.arg("-C").arg(&self.build))
+    }
 }
 
 /// Finds the chosen kernel in the cache, or gets its source and builds it.
 pub fn ensure(choice: &Choice) -> Result<Kernel> {
     let source = source::ensure(choice.series.as_deref())?;
-    build::ensure(&source, &Toolchain::ensure()?)
+    build::ensure(&source, choice.flavour, Toolchain::ensure(choice.flavour)?)
 }
 
 /// `cargo xtask kernel`: builds the kernel, or moves its pin.
@@ -52,7 +68,7 @@ pub fn main(choice: &Choice, update: bool) -> Result<()> {
         println!("{}", source::update(choice.series.as_deref())?);
         return Ok(());
     }
-    setup::ensure()?;
+    setup::ensure(choice.flavour)?;
     let kernel = ensure(choice)?;
     println!("release  {}", kernel.release);
     println!("package  {}", kernel.version);

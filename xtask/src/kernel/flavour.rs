@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The flavours of a kernel: how it is configured, and what compiles it.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// How the kernel under test is configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flavour {
+    /// As users run it, with cheap checks.
+    #[default]
+    Standard,
+    /// With KASAN, lockdep, UBSAN, kmemleak and fault injection: several times slower.
+    Sanitize,
+}
+
+impl Flavour {
+    /// Its configuration, as the names of fragments in `xtask/kernel`; a later one adds to those before it.
+    pub(super) fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Self::Standard => &["standard.config"],
+            Self::Sanitize => &["standard.config", "sanitize.config"],
+        }
+    }
+
+    /// Whether clang and its linker build it: with Rust, the kernel has KASAN by clang alone.
+    pub fn is_built_by_llvm(self) -> bool {
+        self == Self::Sanitize
+    }
+}
