@@ -5,7 +5,7 @@
 //! The guest speaks first. The host answers [`FromGuest::Ready`] with [`ToGuest::Make`], and
 //! [`FromGuest::Made`] either by saving the guest or with [`ToGuest::Run`]; a guest that was saved can
 //! be told either. It sends what happens as it happens, then exactly one [`FromGuest::Verdict`], and
-//! ends itself. Steps, checks and skips come from the scenario's process, which says the same to PID 1.
+//! ends itself. Steps, checks, skips and the word that it finished come from the scenario's process, which says the same to PID 1.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::cell::{Cell, Setup};
 use crate::record::{Check, Outcome, Step};
 
 /// Version of these messages; the two sides must agree.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Name of the virtio-serial port that carries these messages.
 pub const AGENT_PORT: &str = "pinbed.agent";
@@ -51,6 +51,8 @@ pub enum FromGuest {
     Check(Check),
     /// The kernel lacks what the scenario needs.
     Skip(String),
+    /// The scenario came to its end: what it said is all that it had to say.
+    Finished,
     /// How the cell ended, by the agent.
     Verdict {
         /// Passed, failed or skipped; harness error where the agent itself failed.
@@ -89,6 +91,16 @@ pub enum AgentFault {
     TwoVerdicts,
     /// Send what is not a message.
     Garbage,
+    /// Send half of the verdict, and end the guest.
+    HalfAVerdict,
+    /// Send half of the verdict, and nothing more.
+    HalfAVerdictThenSilence,
+    /// Send 100 MiB without a line feed.
+    EndlessLine,
+    /// Send 100 MiB of valid messages.
+    EndlessMessages,
+    /// Exit, which PID 1 must not.
+    Exit,
 }
 
 /// Writes a message as a line.

@@ -12,6 +12,7 @@ use fs_harness::guest::memory::Memory;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use nix::mount::{MsFlags, mount, umount};
+use nix::sys::reboot::{RebootMode, reboot};
 use nix::unistd::pause;
 
 use crate::catalogue::Scenario;
@@ -69,7 +70,51 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         pause();
         Ok(())
     }),
+    scenario("selftest_exits", "The scenario exits early, and successfully.", |bed| {
+        well(bed)?;
+        std::process::exit(0)
+    }),
+    scenario("selftest_ends_guest", "The scenario ends the guest.", |bed| {
+        well(bed)?;
+        reboot(RebootMode::RB_AUTOBOOT).map(drop).doing("end the guest")
+    }),
+    scenario("selftest_spins_deaf", "The kernel spins with interrupts off.", |bed| {
+        provoke(bed, "HARDLOCKUP")
+    }),
+    scenario("selftest_prints_much", "The scenario prints 100 MiB without a line feed.", |bed| {
+        well(bed)?;
+        flood("/proc/self/fd/1", &[b'x'; 4096])
+    }),
+    scenario("selftest_complains_much", "The scenario prints 100 MiB to its standard error.", |bed| {
+        well(bed)?;
+        flood("/proc/self/fd/2", &[b'x'; 4096])?;
+        Err(Error::Unexpected("that was all".to_owned()))
+    }),
+    scenario("selftest_checks_for_ever", "The scenario checks for ever.", |bed| {
+        loop {
+            well(bed)?;
+        }
+    }),
+    scenario("selftest_floods_log", "The kernel's log gets 100 MiB.", |bed| {
+        well(bed)?;
+        flood("/dev/kmsg", format!("{:>900}\n", "a flood").as_bytes())
+    }),
+    scenario("selftest_floods_console", "The console gets 100 MiB.", |bed| {
+        well(bed)?;
+        flood("/dev/console", format!("{:>900}\n", "a flood").as_bytes())
+    }),
 ];
+
+/// How much floods write.
+const FLOOD: usize = 100 << 20;
+
+fn flood(path: &str, drop: &[u8]) -> Result<()> {
+    let mut file = fs::File::options().write(true).open(path).doing(format!("open {path}"))?;
+    for _ in 0..FLOOD.div_ceil(drop.len()) {
+        file.write_all(drop).doing(format!("write to {path}"))?;
+    }
+    Ok(())
+}
 
 fn well(bed: &mut Bed) -> Result<()> {
     bed.check("all was well until now", true)

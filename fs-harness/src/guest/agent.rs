@@ -3,6 +3,7 @@
 //! PID 1 of the guest: prepares it, runs the one cell that the host names, gives the verdict, ends the guest.
 
 mod child;
+mod fault;
 mod ports;
 mod prepare;
 
@@ -112,12 +113,7 @@ impl Agent {
         let verdict = FromGuest::Verdict { outcome: Outcome { kind, detail }, log_mark };
         match fault {
             None => self.ports.send(&verdict),
-            Some(AgentFault::NoVerdict) => Ok(()),
-            Some(AgentFault::TwoVerdicts) => {
-                self.ports.send(&verdict)?;
-                self.ports.send(&verdict)
-            }
-            Some(AgentFault::Garbage) => self.ports.send_raw("this is not a message\n"),
+            Some(fault) => fault::commit(fault, &mut self.ports, &verdict),
         }
     }
 

@@ -9,7 +9,7 @@ use super::error::{Error, Result};
 use crate::cell::Cell;
 use crate::protocol::FromGuest;
 
-/// Runs one scenario to its end and says everything to the agent; the exit code tells only whether it got there.
+/// Runs one scenario to its end and says everything to the agent; its last word is that it got there.
 pub fn run(cell: Cell, scenario: fn(&mut Bed) -> Result<()>) -> ExitCode {
     match on_a_bed(cell, scenario) {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,7 +26,8 @@ fn on_a_bed(cell: Cell, scenario: fn(&mut Bed) -> Result<()>) -> Result<()> {
         bed.finish()
     });
     match ran {
-        Err(Error::Lacking(what)) => send(&FromGuest::Skip(what)),
-        result => result,
+        Err(Error::Lacking(what)) => send(&FromGuest::Skip(what))?,
+        result => result?,
     }
+    send(&FromGuest::Finished)
 }

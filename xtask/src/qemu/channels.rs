@@ -3,6 +3,7 @@
 //! Everything that can be heard of a guest, as one stream of events: its ports, its console, QMP, the
 //! end of QEMU, a deadline, and the user.
 
+use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitStatus;
@@ -14,12 +15,13 @@ use fs_harness::protocol::{self, ToGuest};
 use futures::StreamExt;
 use qapi::futures::{QapiEvents, QapiService, QmpStreamTokio};
 use qapi::qmp;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, ReadHalf, Split, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::time::{sleep_until, timeout};
 
 use super::interrupt::Interrupt;
+use super::lines::{Lines, Said};
 
 /// The harness listens and QEMU connects: no byte can be lost, for the guest does not run before that.
 pub(super) struct Listeners {
@@ -53,30 +55,34 @@ impl Listeners {
     }
 }
 
-/// Lines of bytes, since consoles print what they like; none after the end.
-struct Lines {
-    lines: Option<Split<BufReader<ReadHalf<UnixStream>>>>,
-    write: WriteHalf<UnixStream>,
+/// How much of each channel is read, in bytes. An ordinary cell says some tens of KiB on each; who says
+/// more than this says nothing that is worth the host's memory.
+const AGENT_BYTES: u64 = 16 << 20;
+const LOG_BYTES: u64 = 16 << 20;
+/// The console is slow: a flood of it is told early.
+const CONSOLE_BYTES: u64 = 1 << 20;
+
+type Port = Lines<ReadHalf<UnixStream>>;
+
+/// A channel of which more came than is read at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// The agent's port.
+    Agent,
+    /// The kernel's log.
+    Log,
+    /// The console.
+    Console,
 }
 
-impl Lines {
-    fn of(stream: UnixStream) -> Self {
-        let (read, write) = tokio::io::split(stream);
-        Self { lines: Some(BufReader::new(read).split(b'\n')), write }
-    }
-
-    /// The next line; at the end of the stream none, once, and then nothing ever again.
-    async fn next(&mut self) -> Option<String> {
-        let Some(lines) = &mut self.lines else { return std::future::pending().await };
-        let line = lines.next_segment().await.ok().flatten();
-        if line.is_none() {
-            self.lines = None;
-        }
-        line.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\r').to_owned())
-    }
-
-    fn is_open(&self) -> bool {
-        self.lines.is_some()
+impl fmt::Display for Flood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes, place) = match self {
+            Self::Agent => (AGENT_BYTES, "on the agent's port"),
+            Self::Log => (LOG_BYTES, "in its kernel log"),
+            Self::Console => (CONSOLE_BYTES, "on its console"),
+        };
+        write!(f, "more than {} MiB {place}", bytes >> 20)
     }
 }
 
@@ -88,6 +94,10 @@ type Command = Pin<Box<dyn Future<Output = Result<(), qapi::ExecuteError>>>>;
 pub(super) enum Event {
     /// A line on the agent's port.
     Agent(String),
+    /// The last of the agent's port is no whole line.
+    Cut(String),
+    /// More came on a channel than is read at all.
+    TooMuch(Flood),
     /// A record of the kernel's log.
     Log(LogRecord),
     /// A line on the console.
@@ -110,9 +120,10 @@ pub(super) enum Event {
 
 /// The open channels of a guest.
 pub(super) struct Channels {
-    agent: Lines,
-    kmsg: Lines,
-    console: Lines,
+    agent: Port,
+    to_agent: WriteHalf<UnixStream>,
+    log: Port,
+    console: Port,
     /// Without QMP a panic is still seen on the console, and QEMU's end by its process.
     qmp: Option<(Qmp, Events)>,
     /// A QMP command under way.
@@ -123,10 +134,12 @@ pub(super) struct Channels {
 impl Channels {
     async fn open([agent, kmsg, console, qmp]: [UnixStream; 4]) -> Self {
         let negotiated = async { QmpStreamTokio::open(qmp).await?.negotiate().await };
+        let (agent, to_agent) = split(agent);
         Self {
-            agent: Lines::of(agent),
-            kmsg: Lines::of(kmsg),
-            console: Lines::of(console),
+            agent: Lines::of(agent, AGENT_BYTES),
+            to_agent,
+            log: Lines::of(split(kmsg).0, LOG_BYTES),
+            console: Lines::of(split(console).0, CONSOLE_BYTES),
             qmp: negotiated.await.ok().map(qapi::futures::QapiStream::into_parts),
             command: None,
             interrupt: Interrupt::watch(),
@@ -137,9 +150,9 @@ impl Channels {
     pub(super) async fn next(&mut self, qemu: &mut Child, deadline: Instant) -> Result<Event> {
         loop {
             let event = tokio::select! {
-                line = self.agent.next() => line.map(Event::Agent),
-                line = self.kmsg.next() => line.and_then(|line| LogRecord::parse(&line)).map(Event::Log),
-                line = self.console.next() => line.map(Event::Console),
+                said = self.agent.next() => said.map(of_agent),
+                said = self.log.next() => said.and_then(of_log),
+                said = self.console.next() => said.map(of_console),
                 event = next_of(&mut self.qmp) => event,
                 Err(error) = finished(&mut self.command) => Some(Event::Refused(error.to_string())),
                 status = qemu.wait() => Some(Event::Ended(status.context("wait for QEMU")?)),
@@ -155,11 +168,11 @@ impl Channels {
     /// What QEMU passed on before it ended is still in the sockets: the next of it, until there is no more.
     pub(super) async fn rest(&mut self) -> Option<Event> {
         let rest = async {
-            while self.agent.is_open() || self.kmsg.is_open() || self.console.is_open() {
+            while self.agent.is_open() || self.log.is_open() || self.console.is_open() {
                 let event = tokio::select! {
-                    line = self.agent.next() => line.map(Event::Agent),
-                    line = self.kmsg.next() => line.and_then(|line| LogRecord::parse(&line)).map(Event::Log),
-                    line = self.console.next() => line.map(Event::Console),
+                    said = self.agent.next() => said.map(of_agent),
+                    said = self.log.next() => said.and_then(of_log),
+                    said = self.console.next() => said.map(of_console),
                 };
                 if event.is_some() {
                     return event;
@@ -174,7 +187,7 @@ impl Channels {
     /// Says something to the agent.
     pub(super) async fn say(&mut self, message: &ToGuest) -> Result<()> {
         let line = protocol::line(message);
-        self.agent.write.write_all(line.as_bytes()).await.context("speak to the agent")
+        self.to_agent.write_all(line.as_bytes()).await.context("speak to the agent")
     }
 
     /// Begins to save the guest's whole state; [`Event::Saved`] tells of the end.
@@ -200,6 +213,31 @@ impl Channels {
         let restore = qmp.execute(qmp::migrate_incoming { uri, channels: None, exit_on_error: None });
         self.command = Some(Box::pin(async move { restore.await.map(|_| ()) }));
         Ok(())
+    }
+}
+
+fn of_agent(said: Said) -> Event {
+    match said {
+        Said::Line(line) => Event::Agent(line),
+        Said::Cut(line) => Event::Cut(line),
+        Said::TooMuch => Event::TooMuch(Flood::Agent),
+    }
+}
+
+/// None where the line is not the beginning of a record.
+fn of_log(said: Said) -> Option<Event> {
+    match said {
+        Said::Line(line) => LogRecord::parse(&line).map(Event::Log),
+        // A record without its end may be half of one: the log ends before it.
+        Said::Cut(_) => None,
+        Said::TooMuch => Some(Event::TooMuch(Flood::Log)),
+    }
+}
+
+fn of_console(said: Said) -> Event {
+    match said {
+        Said::Line(line) | Said::Cut(line) => Event::Console(line),
+        Said::TooMuch => Event::TooMuch(Flood::Console),
     }
 }
 

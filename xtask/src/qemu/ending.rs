@@ -9,10 +9,12 @@ use fs_harness::kernel_log;
 use fs_harness::record::{Outcome, OutcomeKind, Verdict};
 use nix::sys::signal::Signal;
 
+use super::channels::Flood;
 use super::guest::Seen;
 
 pub(super) fn judge(seen: &Seen) -> Outcome {
     let (kind, detail) = panic(seen)
+        .or_else(|| flood(seen))
         .or_else(|| wrong_talk(seen))
         .or_else(|| before_ready(seen))
         .or_else(|| hang(seen))
@@ -33,6 +35,13 @@ fn panic(seen: &Seen) -> Option<Ending> {
         (None, false) => return None,
     };
     Some((OutcomeKind::GuestPanicked, format!("{what}; the guest was {}", whereabouts(seen))))
+}
+
+/// A guest that never stops to talk; the agent is a part of the harness, and the rest is under test.
+fn flood(seen: &Seen) -> Option<Ending> {
+    let flood = seen.flood?;
+    let kind = if flood == Flood::Agent { OutcomeKind::HarnessError } else { OutcomeKind::Failed };
+    Some((kind, format!("the guest said {flood}; it was {}", whereabouts(seen))))
 }
 
 fn before_ready(seen: &Seen) -> Option<Ending> {
@@ -70,7 +79,7 @@ fn hang(seen: &Seen) -> Option<Ending> {
 
 /// What was said is not what a guest says.
 fn wrong_talk(seen: &Seen) -> Option<Ending> {
-    let garbage = || Some(format!("the agent sent what is no message: '{}'", seen.garbage.first()?));
+    let garbage = || Some(format!("the agent sent what is no message: '{}'", shown(seen.garbage.first()?)));
     let detail = seen.mistaken.clone().or_else(garbage).or_else(|| seen.fault.clone())?;
     Some((OutcomeKind::HarnessError, detail))
 }
@@ -82,12 +91,19 @@ fn wrong_verdicts(seen: &Seen) -> Option<Ending> {
     let detail = match (seen.verdicts.as_slice(), killed(seen)) {
         ([(outcome, _)], _) if outcome.kind == OutcomeKind::Passed => match violated {
             _ if !seen.begun => "a verdict came from a guest that never proved which it is".to_owned(),
+            _ if !seen.finished => "the agent passed a scenario that never came to its end".to_owned(),
             Some(check) => format!("the agent passed a cell with a violated check: {}", check.text),
-            None => return None,
+            None => match &seen.cut {
+                Some(cut) => format!("half a message came after the verdict: '{}'", shown(cut)),
+                None => return None,
+            },
         },
         ([_], _) => return None,
         (_, Some(signal)) => format!("QEMU was killed by {signal} while the guest was {}", whereabouts(seen)),
-        ([], None) => "the agent ended the guest without a verdict".to_owned(),
+        ([], None) => match &seen.cut {
+            Some(cut) => format!("the guest ended in the middle of a message: '{}'", shown(cut)),
+            None => "the guest ended without a verdict".to_owned(),
+        },
         (several, None) => format!("the agent gave {} verdicts", several.len()),
     };
     Some((OutcomeKind::HarnessError, detail))
@@ -120,7 +136,7 @@ fn broken_log(seen: &Seen) -> Option<Ending> {
 
 fn verdict(seen: &Seen) -> Ending {
     let Some((outcome, _)) = seen.verdicts.first() else {
-        return (OutcomeKind::HarnessError, "the agent ended the guest without a verdict".to_owned());
+        return (OutcomeKind::HarnessError, "the guest ended without a verdict".to_owned());
     };
     let fault = seen.log.iter().find_map(|record| Some((kernel_log::rule_for(record)?, record)));
     match (outcome.kind, fault) {
@@ -147,6 +163,11 @@ fn whereabouts(seen: &Seen) -> &str {
         (Some(_), true) => "ready",
         (Some(_), false) => &seen.doing,
     }
+}
+
+/// As much of a line as fits into a sentence.
+fn shown(line: &str) -> String {
+    line.chars().take(200).collect()
 }
 
 /// A console line without its time stamp.

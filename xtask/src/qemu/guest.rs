@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::channels::{Channels, Event, Listeners};
+use super::channels::{Channels, Event, Flood, Listeners};
 use super::ending;
 use super::interrupt::Interrupt;
 use super::machine::{self, Machine};
@@ -37,6 +37,7 @@ pub struct Limits {
 
 /// Everything seen of a guest.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each was seen or not, whatever else was")]
 pub struct Seen {
     /// Release of the kernel, once the agent spoke.
     pub ready: Option<String>,
@@ -56,6 +57,12 @@ pub struct Seen {
     pub verdicts: Vec<(Outcome, String)>,
     /// Lines on the agent's port that are no messages.
     pub garbage: Vec<String>,
+    /// What came last on the agent's port, where it was no whole line.
+    pub cut: Option<String>,
+    /// The scenario came to its end.
+    pub finished: bool,
+    /// The channel on which more came than is read.
+    pub flood: Option<Flood>,
     /// The kernel's log.
     pub log: Vec<LogRecord>,
     /// The console.
@@ -210,6 +217,10 @@ impl Guest {
                         return Ok(());
                     }
                 }
+                Event::TooMuch(flood) => {
+                    self.seen.flood = Some(flood);
+                    return Ok(());
+                }
                 Event::Saved => {
                     self.seen.saved = true;
                     return Ok(());
@@ -258,6 +269,8 @@ impl Guest {
                 self.seen.console.push_str(&line);
                 self.seen.console.push('\n');
             }
+            Event::Cut(line) => self.seen.cut = Some(line),
+            Event::TooMuch(flood) => self.seen.flood = Some(flood),
             Event::Panicked => self.seen.panicked = true,
             // Turns of the conversation, which the event loop takes itself.
             Event::Agent(_)
@@ -295,6 +308,7 @@ impl Guest {
             }
             FromGuest::Check(check) => self.seen.checks.push(check.clone()),
             FromGuest::Skip(_) => {}
+            FromGuest::Finished => self.seen.finished = true,
             FromGuest::Verdict { outcome, log_mark } => {
                 self.note("the verdict came");
                 self.seen.verdicts.push((outcome.clone(), log_mark.clone()));

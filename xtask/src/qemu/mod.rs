@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod ending;
 pub mod guest;
 mod interrupt;
+mod lines;
 pub mod machine;
 pub mod script;
 

@@ -13,10 +13,21 @@ use crate::guest::error::{Doing, Error, Result};
 use crate::protocol::FromGuest;
 use crate::record::{Outcome, OutcomeKind, Verdict};
 
+/// What a scenario may say in all, in bytes: ordinary ones say some tens of KiB.
+const SAID_BYTES: u64 = 8 << 20;
+
+/// How much of its standard error is kept, in bytes.
+const LAST_WORDS_BYTES: usize = 4 << 10;
+
+/// How many characters of a line that is no message are shown.
+const SHOWN: usize = 200;
+
 /// What a scenario has said until now.
 #[derive(Default)]
 struct Said {
     checks: usize,
+    /// It came to its end; an exit code of 0 alone is no proof of that.
+    finished: bool,
     violated: Vec<String>,
     skipped: Option<String>,
     /// A line that is no message: a check may be hidden in it.
@@ -31,17 +42,28 @@ pub(super) fn follow(
     let (Some(stdout), Some(stderr)) = (scenario.stdout.take(), scenario.stderr.take()) else {
         return Err(Error::Unexpected("the scenario was started without pipes".to_owned()));
     };
-    let last_words = thread::spawn(move || read_all(stderr));
+    let last_words = thread::spawn(move || read_last(stderr));
     let mut said = Said::default();
-    for line in BufReader::new(stdout).lines() {
-        let line = line.doing("read what the scenario says")?;
+    let mut stdout = BufReader::new(stdout.take(SAID_BYTES));
+    loop {
+        let mut line = Vec::new();
+        if stdout.read_until(b'\n', &mut line).doing("read what the scenario says")? == 0 {
+            break;
+        }
+        let line = String::from_utf8_lossy(&line);
         match serde_json::from_str::<FromGuest>(&line) {
             Ok(message) => {
                 said.note(&message);
                 pass_on(&message)?;
             }
-            Err(_) => said.noise = Some(line),
+            Err(_) => said.noise = Some(line.chars().take(SHOWN).collect()),
         }
+    }
+    if stdout.get_ref().limit() == 0 {
+        scenario.kill().doing("kill a scenario that does not stop to talk")?;
+        scenario.wait().doing("wait for the scenario")?;
+        let detail = format!("the scenario said more than {} MiB", SAID_BYTES >> 20);
+        return Ok(Outcome { kind: OutcomeKind::Failed, detail });
     }
     let status = scenario.wait().doing("wait for the scenario")?;
     let last_words = last_words.join().unwrap_or_default();
@@ -58,6 +80,7 @@ impl Said {
                 }
             }
             FromGuest::Skip(what) => self.skipped = Some(what.clone()),
+            FromGuest::Finished => self.finished = true,
             _ => {}
         }
     }
@@ -80,6 +103,9 @@ impl Said {
             let checks = self.checks;
             return failed(format!("{count} of {checks} checks violated, the first: {first}"));
         }
+        if !self.finished {
+            return failed("the scenario exited before its end".to_owned());
+        }
         if let Some(what) = self.skipped {
             return Outcome {
                 kind: OutcomeKind::Skipped,
@@ -98,11 +124,16 @@ fn after(last_words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(": {words}") }
 }
 
-fn read_all(mut from: impl Read) -> String {
-    let mut bytes = Vec::new();
+/// Reads to the end and keeps the last of it: whoever writes must not be stopped by a full pipe.
+fn read_last(mut from: impl Read) -> String {
+    let mut last = Vec::new();
+    let mut buffer = [0; 4096];
     // What could be read before an error is all that there is.
-    let _ = from.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        last.extend_from_slice(&buffer[..length]);
+        last.drain(..last.len().saturating_sub(LAST_WORDS_BYTES));
+    }
+    String::from_utf8_lossy(&last).into_owned()
 }
 
 #[cfg(test)]
@@ -111,7 +142,7 @@ mod tests {
     use crate::record::Check;
 
     fn said(verdicts: &[Verdict]) -> Said {
-        let mut said = Said::default();
+        let mut said = Said { finished: true, ..Said::default() };
         for &verdict in verdicts {
             said.note(&FromGuest::Check(Check { text: "water is wet".into(), verdict, detail: None }));
         }
@@ -126,6 +157,14 @@ mod tests {
     fn only_checks_that_hold_pass() {
         let outcome = said(&[Verdict::Holds, Verdict::Holds]).outcome(ended(0), "");
         assert_eq!(outcome.kind, OutcomeKind::Passed);
+    }
+
+    #[test]
+    fn a_scenario_that_exits_early_fails_whatever_held_before() {
+        let said = Said { finished: false, ..said(&[Verdict::Holds]) };
+        let outcome = said.outcome(ended(0), "");
+        assert_eq!(outcome.kind, OutcomeKind::Failed);
+        assert_eq!(outcome.detail, "the scenario exited before its end");
     }
 
     #[test]

@@ -18,6 +18,7 @@ fn well() -> Seen {
     Seen {
         ready: Some("7.3.4".into()),
         begun: true,
+        finished: true,
         doing: "running a cell".into(),
         verdicts: vec![(outcome, "the mark".into())],
         log: vec![record(0, "Linux version"), record(1, "all quiet"), record(2, "the mark")],
@@ -99,7 +100,21 @@ fn a_guest_that_never_spoke_failed_to_boot() {
 #[test]
 fn what_is_not_the_kernels_fault_is_a_harness_error() {
     let error = OutcomeKind::HarnessError;
-    check(|seen| seen.verdicts.clear(), error, "the agent ended the guest without a verdict");
+    check(|seen| seen.verdicts.clear(), error, "the guest ended without a verdict");
+    check(
+        |seen| {
+            seen.verdicts.clear();
+            seen.cut = Some("{\"verdi".into());
+        },
+        error,
+        "the guest ended in the middle of a message: '{\"verdi'",
+    );
+    check(
+        |seen| seen.cut = Some("{\"verdi".into()),
+        error,
+        "half a message came after the verdict: '{\"verdi'",
+    );
+    check(|seen| seen.finished = false, error, "the agent passed a scenario that never came to its end");
     check(|seen| seen.verdicts.extend(well().verdicts), error, "the agent gave 2 verdicts");
     check(|seen| seen.begun = false, error, "a verdict came from a guest that never proved which it is");
     check(
@@ -128,6 +143,20 @@ fn what_is_not_the_kernels_fault_is_a_harness_error() {
         },
         error,
         "QEMU did not start the guest: qemu: no such machine",
+    );
+}
+
+#[test]
+fn a_flood_is_named_and_only_the_agents_own_is_a_harness_error() {
+    check(
+        |seen| seen.flood = Some(Flood::Agent),
+        OutcomeKind::HarnessError,
+        "the guest said more than 16 MiB on the agent's port; it was running a cell",
+    );
+    check(
+        |seen| seen.flood = Some(Flood::Log),
+        OutcomeKind::Failed,
+        "the guest said more than 16 MiB in its kernel log; it was running a cell",
     );
 }
 

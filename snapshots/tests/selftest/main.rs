@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The harness is shown every way in which a cell can end, and must call each by its name.
+//!
+//! What each case plants, what the harness must say, and how the case was seen to fail is in
+//! `docs/self-tests.md`.
+
+use libtest_mimic::{Arguments, Trial};
+
+mod boots;
+mod checkpoints;
+mod endings;
+mod floods;
+mod guest;
+mod killed;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials: Vec<Trial> = endings::trials()
+        .chain(boots::trials())
+        .chain(killed::trials())
+        .chain(checkpoints::trials())
+        .chain(floods::trials())
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
