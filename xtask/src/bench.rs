@@ -15,7 +15,7 @@ use crate::host::setup;
 use crate::kernel::flavour::Flavour;
 use crate::qemu::accelerator::{Accelerator, Wish};
 use crate::qemu::machine::Machine;
-use crate::{artefacts, cache, image, kernel, module, qemu};
+use crate::{artefacts, cache, image, kernel, module, qemu, say};
 
 /// Names the file of the bench to the processes of tests.
 pub const VARIABLE: &str = "PINBED_BENCH";
@@ -132,9 +132,9 @@ pub fn host_load() -> String {
 /// `cargo xtask image`: prepares everything that cells run on, and runs none.
 pub fn main(options: &Options) -> Result<()> {
     let bench = Bench::prepare(options)?;
-    println!("{}", bench.header());
-    println!("image {}", bench.machine.image.display());
-    println!("{}", file().display());
+    say!("{}", bench.header());
+    say!("image {}", bench.machine.image.display());
+    say!("{}", file().display());
     Ok(())
 }
 

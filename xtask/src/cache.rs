@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::note;
 use anyhow::{Context, Result, bail};
 use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
@@ -71,7 +72,7 @@ pub fn lock(name: &str) -> Result<Lock> {
     match file.try_lock() {
         Ok(()) => return Ok(Lock { _file: file }),
         Err(TryLockError::WouldBlock) => {
-            eprintln!("waiting for {name}, which is being made elsewhere ...");
+            note!("waiting for {name}, which is being made elsewhere ...");
         }
         Err(TryLockError::Error(err)) => {
             return Err(err).with_context(|| format!("cannot lock {}", path.display()));

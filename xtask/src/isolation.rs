@@ -10,7 +10,7 @@ use fs_harness::render::render;
 
 use crate::bench::{Bench, Isolation};
 use crate::cell::{self, Task};
-use crate::{artefacts, report};
+use crate::{artefacts, report, say};
 
 /// How many cells run both ways.
 const SAMPLE: usize = 2;
@@ -28,9 +28,9 @@ pub fn check(bench: &Bench, records: &[Record], seed: u64) -> Result<bool> {
         let folder = artefacts().join("isolation").join(cell.path());
         let booted = cell::run(&bench, &Task { folder, ..cell::task(&bench, cell) })?;
         let same = render(&booted) == render(record);
-        println!("{cell} from {other}, seed {seed}: {}", if same { "the same" } else { "DIFFERENT" });
+        say!("{cell} from {other}, seed {seed}: {}", if same { "the same" } else { "DIFFERENT" });
         if !same {
-            println!("{}", report::difference(&render(record), &render(&booted)));
+            say!("{}", report::difference(&render(record), &render(&booted)));
         }
         fine &= same;
     }

@@ -4,6 +4,8 @@
 //! Data flows one way: tools ([`host`]) → kernel ([`kernel`]) → module ([`module`]) → guest image ([`image`]).
 //! Each stage has an `ensure` that returns what it made, and makes nothing twice.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ pub mod qemu;
 pub mod report;
 pub mod review;
 pub mod run;
+pub mod terminal;
 pub mod test;
 pub mod tidy;
 

@@ -2,6 +2,7 @@
 
 //! `cargo xtask list`: the catalogue. It is code: nothing is touched.
 
+use crate::say;
 use anyhow::{Context, Result, bail};
 use comfy_table::{ContentArrangement, Table, presets};
 use fs_harness::cell::{Cell, Setup};
@@ -36,7 +37,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     let cells = select(&arguments.filters)?;
     if arguments.json {
         let rows: Vec<Listed<'_>> = cells.iter().map(|(cell, scenario)| listed(cell, scenario)).collect();
-        println!("{}", serde_json::to_string_pretty(&rows).context("turn the catalogue into JSON")?);
+        say!("{}", serde_json::to_string_pretty(&rows).context("turn the catalogue into JSON")?);
         return Ok(());
     }
     let mut table = Table::new();
@@ -45,7 +46,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     for (cell, scenario) in &cells {
         table.add_row([cell.to_string(), scenario.about.to_owned()]);
     }
-    println!("{table}");
+    say!("{table}");
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask`: every command of pinbed.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +16,7 @@ fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(err) => {
-            eprintln!("error: {err:#}");
+            xtask::note!("error: {err:#}");
             ExitCode::from(CANNOT)
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::host::command::Command;
 use crate::host::setup;
 use crate::kernel::{self, Kernel};
-use crate::{artefacts, cache, workspace};
+use crate::{artefacts, cache, say, workspace};
 
 /// The module that was built.
 pub struct Module {
@@ -44,8 +44,8 @@ pub fn ensure(kernel: &Kernel) -> Result<Module> {
 pub fn main(choice: &kernel::Choice) -> Result<()> {
     setup::ensure(choice.flavour)?;
     let module = ensure(&kernel::ensure(choice)?)?;
-    println!("module    {}", module.path.display());
-    println!("build id  {}", module.build_id);
+    say!("module    {}", module.path.display());
+    say!("build id  {}", module.build_id);
     Ok(())
 }
 

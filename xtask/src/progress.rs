@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::note;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Work that is over by then is not worth a line.
@@ -60,7 +61,7 @@ impl Progress {
                 let now = tenths_done(done, *total);
                 if now > *tenths {
                     *tenths = now;
-                    eprintln!("{} ... {now}0 % after {}", self.what, seconds(self.started.elapsed()));
+                    note!("{} ... {now}0 % after {}", self.what, seconds(self.started.elapsed()));
                 }
             }
         }
@@ -73,7 +74,7 @@ impl Progress {
         }
         let elapsed = self.started.elapsed();
         if elapsed >= WORTH_A_LINE {
-            eprintln!("{done} in {}", seconds(elapsed));
+            note!("{done} in {}", seconds(elapsed));
         }
     }
 }
@@ -108,7 +109,7 @@ fn print_later(line: String) -> Sender<()> {
     let (sender, receiver) = mpsc::channel::<()>();
     thread::spawn(move || {
         if receiver.recv_timeout(WORTH_A_LINE) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{line}");
+            note!("{line}");
         }
     });
     sender

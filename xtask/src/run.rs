@@ -18,6 +18,7 @@ use crate::bench::{self, Bench, Options};
 use crate::cell::{self, Task};
 use crate::list;
 use crate::report;
+use crate::{note, say};
 
 /// Which cells, on what.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,7 +42,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let cells: Vec<Cell> = list::select(&arguments.filters)?.into_iter().map(|(cell, _)| cell).collect();
     let _alone = bench::occupy()?;
     let bench = Bench::prepare(&arguments.bench)?;
-    println!("{}", bench.header());
+    say!("{}", bench.header());
     let rounds = arguments.repeat.get();
     if rounds > 1 {
         // What an earlier run left there would look like this one's.
@@ -50,16 +51,16 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let tasks: Vec<Task> = (0..rounds).flat_map(|round| tasks(&bench, &cells, round)).collect();
     let records = run_all(&bench, &tasks, arguments.jobs.unwrap_or_else(jobs))?;
     let (first, others) = records.split_at(cells.len());
-    println!("{}", report::table(first, passed));
+    say!("{}", report::table(first, passed));
     for (record, task) in records.iter().zip(&tasks).filter(|(record, _)| !passed(record)) {
-        println!("{}", report::failure(record, &task.folder));
+        say!("{}", report::failure(record, &task.folder));
     }
     let same = compare_rounds(first, others)?;
-    println!(
+    say!(
         "artefacts of each cell: {}/<scenario>/<setup>__<acquisition>__<policy>/",
         artefacts().join("cells").display()
     );
-    println!("{}", report::summary(&records, passed));
+    say!("{}", report::summary(&records, passed));
     Ok(if same && records.iter().all(passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -85,12 +86,12 @@ fn compare_rounds(first: &[Record], others: &[Record]) -> Result<bool> {
             cell::forget(&folder)?;
         } else if expected != found {
             same = false;
-            println!("{} differs in round {round}, see {}", record.cell, folder.display());
-            println!("{}", report::difference(&expected, &found));
+            say!("{} differs in round {round}, see {}", record.cell, folder.display());
+            say!("{}", report::difference(&expected, &found));
         }
     }
     if same && !others.is_empty() {
-        println!("{} cells left the same text {} times", first.len(), others.len() / first.len() + 1);
+        say!("{} cells left the same text {} times", first.len(), others.len() / first.len() + 1);
     }
     Ok(same)
 }
@@ -117,7 +118,7 @@ fn run_all(bench: &Bench, tasks: &[Task], jobs: NonZeroUsize) -> Result<Vec<Reco
         let mut records: Vec<(usize, Record)> = Vec::new();
         for (index, result) in results {
             let record = result?;
-            eprintln!("{}", report::line(&record, records.len() + 1, tasks.len()));
+            note!("{}", report::line(&record, records.len() + 1, tasks.len()));
             records.push((index, record));
         }
         records.sort_by_key(|(index, _)| *index);

@@ -12,7 +12,7 @@ use workloads::catalogue;
 use crate::bench::{self, Bench, Options};
 use crate::host::command::Command;
 use crate::host::setup;
-use crate::{cell, isolation, report, run, workspace};
+use crate::{cell, isolation, note, report, run, say, workspace};
 
 /// On what to run the cells.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,24 +29,24 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure(arguments.bench.flavour())?;
     let _alone = bench::occupy()?;
     if let Err(error) = check_the_source() {
-        println!("{error:#}");
+        say!("{error:#}");
         return Ok(ExitCode::FAILURE);
     }
     let bench = Bench::prepare(&arguments.bench)?;
-    println!("{}", bench.header());
+    say!("{}", bench.header());
     let cells_passed = run_cells();
     let records = records()?;
-    println!("{}", report::table(&records, matches_its_snapshot));
+    say!("{}", report::table(&records, matches_its_snapshot));
     for record in records.iter().filter(|record| !matches_its_snapshot(record)) {
-        println!("{}", report::failure(record, &cell::folder(&record.cell)));
+        say!("{}", report::failure(record, &cell::folder(&record.cell)));
     }
     if let Err(error) = &cells_passed {
-        println!("{error:#}");
-        println!("a snapshot that changed on purpose is accepted by `cargo xtask review`");
+        say!("{error:#}");
+        say!("a snapshot that changed on purpose is accepted by `cargo xtask review`");
     }
     let isolated =
         isolation::check(&bench, &records, arguments.seed.unwrap_or_else(|| isolation::seed(&bench)))?;
-    println!("{}", report::summary(&records, matches_its_snapshot));
+    say!("{}", report::summary(&records, matches_its_snapshot));
     let fine = cells_passed.is_ok() && isolated && records.iter().all(matches_its_snapshot);
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -96,10 +96,10 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 fn stage(name: &str, command: Command) -> Result<()> {
-    eprintln!("== {name}");
+    note!("== {name}");
     command
         .each_line(|line| {
-            eprintln!("{line}");
+            note!("{line}");
             Ok(())
         })
         .with_context(|| format!("the stage '{name}' failed"))

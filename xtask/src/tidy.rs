@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::say;
 use crate::workspace;
 use rules::RULES;
 
@@ -46,7 +47,7 @@ struct Rule {
 pub fn main() -> Result<bool> {
     let report = review(&sources(&workspace())?);
     for line in &report {
-        println!("{line}");
+        say!("{line}");
     }
     Ok(report.is_empty())
 }

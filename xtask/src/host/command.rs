@@ -8,6 +8,7 @@ use std::os::unix::process::{CommandExt, parent_id};
 use std::path::Path;
 use std::process::{self, ExitStatus, Stdio};
 
+use crate::note;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
@@ -35,7 +36,9 @@ impl Command {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut inner = process::Command::new(program);
         inner.env("LC_ALL", "C").stdin(Stdio::null());
-        terminate_with_parent(&mut inner);
+        // SIGTERM and not SIGKILL, because make passes it on to what it runs and removes half-written targets.
+        // SAFETY: it makes system calls only, and does not allocate.
+        unsafe { inner.pre_exec(end_with_parent(Signal::SIGTERM)) };
         Self { inner }
     }
 
@@ -89,7 +92,7 @@ impl Command {
 
     /// Prints the command line, for commands that change the machine.
     pub fn announced(self) -> Self {
-        eprintln!("+ {}", self.line());
+        note!("+ {}", self.line());
         self
     }
 
@@ -171,21 +174,19 @@ pub(crate) fn quoted(word: &str) -> String {
     }
 }
 
-/// Makes the kernel send SIGTERM to the child when its parent ends in whatever way. SIGTERM and not
-/// SIGKILL, because make passes it on to what it runs and removes half-written targets.
-fn terminate_with_parent(command: &mut process::Command) {
+/// What a child does between fork and exec: it asks the kernel for `signal` when its parent ends in
+/// whatever way. Only async-signal-safe functions may run there: these are two system calls, prctl and
+/// getppid, and the errors are made from numbers without allocating.
+pub(crate) fn end_with_parent(signal: Signal) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
     let parent = std::process::id();
-    let in_child = move || {
-        set_pdeathsig(Signal::SIGTERM)?;
+    move || {
+        set_pdeathsig(signal)?;
         // The parent may have died before the line above.
         if parent_id() != parent {
             return Err(Errno::ESRCH.into());
         }
         Ok(())
-    };
-    // SAFETY: between fork and exec only async-signal-safe functions may run. The closure makes two
-    // system calls, prctl and getppid, and its errors are made from numbers without allocating.
-    unsafe { command.pre_exec(in_child) };
+    }
 }
 
 #[cfg(test)]

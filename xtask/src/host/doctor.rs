@@ -9,6 +9,7 @@ use super::command::Command;
 use super::toolchain;
 use super::tools::{Need, TOOLS, Tool, find_program, first_version};
 use crate::cache;
+use crate::say;
 
 /// One line of the table.
 struct Row {
@@ -37,13 +38,13 @@ pub fn main() -> Result<bool> {
         component("cargo-clippy", "clippy", "clippy"),
     ];
     let rows: Vec<Row> = TOOLS.iter().map(row).chain(of_rust).collect();
-    println!("{}", table(&rows));
-    println!("cache: {}", cache::path("")?.display());
+    say!("{}", table(&rows));
+    say!("cache: {}", cache::path("")?.display());
     let missing = rows.iter().filter(|row| matches!(row.advice, Advice::Required(_))).count();
     match missing {
-        0 => println!("everything that is required is there"),
-        1 => println!("1 required thing is missing; `cargo xtask setup` gets it"),
-        _ => println!("{missing} required things are missing; `cargo xtask setup` gets them"),
+        0 => say!("everything that is required is there"),
+        1 => say!("1 required thing is missing; `cargo xtask setup` gets it"),
+        _ => say!("{missing} required things are missing; `cargo xtask setup` gets them"),
     }
     Ok(missing == 0)
 }

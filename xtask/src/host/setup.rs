@@ -12,12 +12,13 @@ use super::paths;
 use super::toolchain::Toolchain;
 use super::tools::{Need, TOOLS, Tool};
 use crate::kernel::flavour::Flavour;
+use crate::{note, say};
 
 /// Installs what the host lacks, and puts bindgen and Rust's library source into the cache.
 pub fn main() -> Result<()> {
     ensure(Flavour::Standard)?;
     Toolchain::ensure(Flavour::Standard)?;
-    println!("everything is there");
+    say!("everything is there");
     Ok(())
 }
 
@@ -40,7 +41,7 @@ pub fn ensure(flavour: Flavour) -> Result<()> {
             apt::install_line(&packages)
         );
     }
-    eprintln!("missing: {names}");
+    note!("missing: {names}");
     apt::install(&packages)?;
     let missing = missing_tools(flavour);
     if !missing.is_empty() {

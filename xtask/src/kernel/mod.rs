@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::host::command::Command;
 use crate::host::{setup, toolchain::Toolchain};
+use crate::say;
 use flavour::Flavour;
 
 mod build;
@@ -65,16 +66,16 @@ pub fn ensure(choice: &Choice) -> Result<Kernel> {
 /// `cargo xtask kernel`: builds the kernel, or moves its pin.
 pub fn main(choice: &Choice, update: bool) -> Result<()> {
     if update {
-        println!("{}", source::update(choice.series.as_deref())?);
+        say!("{}", source::update(choice.series.as_deref())?);
         return Ok(());
     }
     setup::ensure(choice.flavour)?;
     let kernel = ensure(choice)?;
-    println!("release  {}", kernel.release);
-    println!("package  {}", kernel.version);
-    println!("vmlinux  {}", kernel.vmlinux.display());
-    println!("build    {}", kernel.build.display());
-    println!("key      {}", kernel.key);
-    println!("config   {}", kernel.config_hash);
+    say!("release  {}", kernel.release);
+    say!("package  {}", kernel.version);
+    say!("vmlinux  {}", kernel.vmlinux.display());
+    say!("build    {}", kernel.build.display());
+    say!("key      {}", kernel.key);
+    say!("config   {}", kernel.config_hash);
     Ok(())
 }

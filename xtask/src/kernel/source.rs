@@ -10,6 +10,7 @@ use super::lock::{Lock, Pin};
 use crate::cache;
 use crate::host::command::Command;
 use crate::host::suite::{Package, SUITES, Suite};
+use crate::note;
 use crate::progress::Progress;
 
 /// What the package, its archive and the unpacked tree take at most, together.
@@ -126,7 +127,7 @@ fn choose(pin: &Pin, packages: &[Package]) -> Result<Package> {
     let newest = packages.first().with_context(|| {
         format!("{} has no kernel {} any more; try `cargo xtask kernel --update`", pin.suite, pin.series)
     })?;
-    eprintln!("{} has left {}; taking {} for it", pin.version, pin.suite, newest.version);
+    note!("{} has left {}; taking {} for it", pin.version, pin.suite, newest.version);
     Ok(newest.clone())
 }
 

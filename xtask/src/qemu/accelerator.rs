@@ -3,6 +3,7 @@
 //! Which accelerator runs the guests: decided by having one execute code, never by what a device file says.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::PROGRAM;
 use super::machine::Machine;
+use crate::host::command::end_with_parent;
 
 /// A kernel that runs on hardware has panicked for want of an initramfs long before that.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -83,7 +86,10 @@ fn boot(accelerator: &str, kernel: &Path) -> Result<(String, String)> {
     let folder = tempfile::tempdir().context("make a temporary folder")?;
     let (console, complaint) = (folder.path().join("console"), folder.path().join("complaint"));
     let stderr = File::create(&complaint).with_context(|| format!("make {}", complaint.display()))?;
-    let mut qemu = Command::new(PROGRAM)
+    let mut command = Command::new(PROGRAM);
+    // SAFETY: it makes system calls only, and does not allocate.
+    unsafe { command.pre_exec(end_with_parent(Signal::SIGKILL)) };
+    let mut qemu = command
         .args(["-accel", accelerator, "-M", Machine::TYPE, "-cpu", "host", "-m", "256", "-nodefaults"])
         .args(["-no-reboot", "-display", "none", "-append", "earlyprintk=ttyS0 panic=-1 reboot=t"])
         .arg("-serial")

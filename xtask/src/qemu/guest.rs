@@ -12,7 +12,6 @@ use anyhow::{Context, Result, bail};
 use fs_harness::kernel_log::LogRecord;
 use fs_harness::protocol::{self, FromGuest};
 use fs_harness::record::{Check, Outcome, Step, Timing};
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -23,7 +22,7 @@ use super::ending;
 use super::interrupt::Interrupt;
 use super::machine::{self, Machine};
 use super::script::{Script, Turn};
-use crate::host::command::quoted;
+use crate::host::command::{end_with_parent, quoted};
 
 /// How long a guest may take. Between two signs of progress, not in all: a busy host slows a guest
 /// down, but does not keep it from going on.
@@ -153,9 +152,8 @@ fn start(machine: &Machine, script: &Script, folder: &Path) -> Result<Child> {
     // In a group of its own: a terminal's Ctrl-C is for the harness, which then ends its guests.
     command.args(arguments).current_dir(folder).kill_on_drop(true).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    // SAFETY: between fork and exec only async-signal-safe functions may run; prctl is one, and the
-    // error is made from a number without allocating.
-    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+    // SAFETY: it makes system calls only, and does not allocate.
+    unsafe { command.pre_exec(end_with_parent(Signal::SIGKILL)) };
     command.spawn().with_context(|| format!("start {program} (is it installed? `cargo xtask doctor` tells)"))
 }
 

@@ -7,7 +7,7 @@ mod channels;
 pub mod checkpoint;
 mod ending;
 pub mod guest;
-mod interrupt;
+pub(crate) mod interrupt;
 mod lines;
 pub mod machine;
 pub mod script;

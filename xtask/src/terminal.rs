@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What commands say: results by [`say!`](crate::say) to stdout, the way there by
+//! [`note!`](crate::note) to stderr. `println!` would panic where nobody reads any more, as after
+//! `| head -1` or when the terminal is gone; here that ends the guests as Ctrl-C does.
+
+use std::fmt::Arguments;
+use std::io::{self, Write, stderr, stdout};
+
+use crate::qemu::interrupt;
+
+/// Writes a line to stdout.
+#[macro_export]
+macro_rules! say {
+    ($($line:tt)*) => { $crate::terminal::say(format_args!($($line)*)) };
+}
+
+/// Writes a line to stderr.
+#[macro_export]
+macro_rules! note {
+    ($($line:tt)*) => { $crate::terminal::note(format_args!($($line)*)) };
+}
+
+/// Writes a line to stdout; for [`say!`](crate::say).
+pub fn say(line: Arguments<'_>) {
+    end_unheard(&write(&mut stdout(), line));
+}
+
+/// Writes a line to stderr; for [`note!`](crate::note).
+pub fn note(line: Arguments<'_>) {
+    end_unheard(&write(&mut stderr(), line));
+}
+
+fn write(stream: &mut impl Write, line: Arguments<'_>) -> io::Result<()> {
+    writeln!(stream, "{line}")?;
+    stream.flush()
+}
+
+/// Nobody is left to be told that a line could not be written: what remains is to come to an end.
+fn end_unheard(written: &io::Result<()>) {
+    if written.is_err() {
+        interrupt::raise();
+    }
+}
