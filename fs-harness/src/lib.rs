@@ -4,7 +4,7 @@
 //!
 //! The types here are shared by the guest and the host: the name of a [`cell`], the [`record`] that
 //! it leaves behind and its readable [`render`]ing, the parser of [`dump_page`] output, the rules for
-//! the [`kernel log`](kernel_log), and the [`protocol`] between the two sides. Everything that only runs inside the
+//! the [`kernel log`](kernel_log), and the [`protocol`] and the [`stream`]s between the two sides. Everything that only runs inside the
 //! guest is in [`guest`].
 
 pub mod cell;
@@ -16,3 +16,4 @@ pub mod pattern;
 pub mod protocol;
 pub mod record;
 pub mod render;
+pub mod stream;

@@ -6,6 +6,9 @@
 //! [`FromGuest::Made`] either by saving the guest or with [`ToGuest::Run`]; a guest that was saved can
 //! be told either. It sends what happens as it happens, then exactly one [`FromGuest::Verdict`], and
 //! ends itself. Steps, checks, skips and the word that it finished come from the scenario's process, which says the same to PID 1.
+//!
+//! [`ToGuest::Start`] in the place of [`ToGuest::Run`] starts a program of the user's, whose input and
+//! output go over a port of their own, see [`stream`](crate::stream).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +16,19 @@ use crate::cell::{Cell, Setup};
 use crate::record::{Check, Outcome, Step};
 
 /// Version of these messages; the two sides must agree.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Name of the virtio-serial port that carries these messages.
 pub const AGENT_PORT: &str = "pinbed.agent";
 
 /// Name of the virtio-serial port that carries `/dev/kmsg` records, guest to host.
 pub const KERNEL_LOG_PORT: &str = "pinbed.kmsg";
+
+/// How every mark of the agent in the kernel's log begins.
+pub const MARK: &str = "pinbed: mark:";
+
+/// How the mark begins that stands behind all that was logged while a setup was made.
+pub const MADE: &str = "pinbed: mark: made ";
 
 /// From the guest to the host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +62,14 @@ pub enum FromGuest {
     Skip(String),
     /// The scenario came to its end: what it said is all that it had to say.
     Finished,
+    /// The program that was started has ended.
+    Exited {
+        /// As a shell has it: 128 and the signal's number for one that was killed, 126 and 127 for one
+        /// that could not be started.
+        code: u8,
+        /// Why it could not be started; empty otherwise.
+        problem: String,
+    },
     /// How the cell ended, by the agent.
     Verdict {
         /// Passed, failed or skipped; harness error where the agent itself failed.
@@ -79,6 +96,39 @@ pub enum ToGuest {
         /// A fault to commit, for the self-test.
         fault: Option<AgentFault>,
     },
+    /// Start this program when its files have come, then end.
+    Start {
+        /// What to start.
+        program: Program,
+        /// Tells this run from every other; stirred into the guest's entropy.
+        nonce: String,
+        /// The time, which a saved guest does not know.
+        unix_seconds: u64,
+    },
+    /// The user pressed Ctrl-C: interrupt the program.
+    Interrupt,
+    /// The user's terminal has another size now.
+    Resize(TerminalSize),
+}
+
+/// A program of the user's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The program's path in the guest, and its arguments.
+    pub words: Vec<String>,
+    /// Its environment, without what only the guest knows.
+    pub environment: Vec<(String, String)>,
+    /// The size of its terminal; its input and output are pipes where there is none.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
 }
 
 /// Faults of the agent that the host must notice.

@@ -22,6 +22,14 @@ pub fn render(record: &Record) -> String {
     text
 }
 
+/// Renders what was counted during a step, with the filesystem's own metadata, which no snapshot has.
+pub fn render_counts(step: &Step, setup: Setup) -> String {
+    let mut text = String::new();
+    // Writing to a String never fails.
+    let _ = write_counts(&mut text, step, setup, |_| true);
+    text
+}
+
 fn write(out: &mut String, record: &Record) -> fmt::Result {
     let cell = &record.cell;
     writeln!(out, "scenario     {}", cell.scenario)?;
@@ -57,19 +65,29 @@ fn write(out: &mut String, record: &Record) -> fmt::Result {
 
 fn write_step(out: &mut String, step: &Step, setup: Setup) -> fmt::Result {
     writeln!(out, "\nstep {}", step.name)?;
+    // Without a filesystem there is no metadata: these are the pages of the device's own page cache.
+    let is_shown = |traffic: &Traffic| traffic.class != Class::Metadata || setup == Setup::Bdev;
+    write_counts(out, step, setup, is_shown)?;
+    for page in &step.pages {
+        write_page(out, page)?;
+    }
+    Ok(())
+}
+
+fn write_counts(
+    out: &mut String,
+    step: &Step,
+    setup: Setup,
+    is_shown: impl Fn(&Traffic) -> bool,
+) -> fmt::Result {
     writeln!(out, "  pins      {}", counted(step.pins))?;
     for (what, counts) in [("pins", step.device_pins), ("references", step.device_references)] {
         if !counts.is_zero() {
             writeln!(out, "  pinblk    {what} {}", counted(counts))?;
         }
     }
-    // Without a filesystem there is no metadata: these are the pages of the device's own page cache.
-    let is_shown = |traffic: &&Traffic| traffic.class != Class::Metadata || setup == Setup::Bdev;
-    for traffic in step.traffic.iter().filter(is_shown) {
-        writeln!(out, "  bios      {}", bios(traffic))?;
-    }
-    for page in &step.pages {
-        write_page(out, page)?;
+    for traffic in step.traffic.iter().filter(|traffic| is_shown(traffic)) {
+        writeln!(out, "  bios      {}", bios(traffic, setup))?;
     }
     Ok(())
 }
@@ -78,7 +96,7 @@ fn counted(Counted { acquired, released }: Counted) -> String {
     format!("acquired +{acquired} released +{released}")
 }
 
-fn bios(traffic: &Traffic) -> String {
+fn bios(traffic: &Traffic, setup: Setup) -> String {
     let direction = match traffic.direction {
         Direction::Read => "read",
         Direction::Write => "write",
@@ -86,7 +104,8 @@ fn bios(traffic: &Traffic) -> String {
     let class = match traffic.class {
         Class::UserPinned => "user-pinned",
         Class::PageCache => "page cache",
-        Class::Metadata => "page cache of the device",
+        Class::Metadata if setup == Setup::Bdev => "page cache of the device",
+        Class::Metadata => "metadata",
         Class::Other => "other",
     };
     let Traffic { bios, pages, bytes, pinned_pages, .. } = traffic;

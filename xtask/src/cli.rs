@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
-use xtask::{bench, kernel, list, module, review, run, test, tidy};
-
-use crate::CANNOT;
+use xtask::{CANNOT, bench, exec, kernel, list, module, review, run, test, tidy};
 
 /// A test bed for filesystems and pinned pages.
 #[derive(Parser)]
@@ -20,6 +18,7 @@ use crate::CANNOT;
     after_help = "Examples:
   cargo xtask run                  run every cell and show how each ended
   cargo xtask run hold_sync xfs    run the cells whose names contain one of these
+  cargo xtask exec -- fio ...      run a program of yours in a guest
   cargo xtask list                 show what there is to run
   cargo xtask test                 run all tests, and all cells against their snapshots
   cargo xtask review               accept snapshots that changed on purpose
@@ -44,6 +43,18 @@ Installs and builds what is missing first. Artefacts of each cell are in target/
     Run(run::Arguments),
     /// Run all tests: of the source, of the host, of the harness, and all cells against their snapshots.
     Test(test::Arguments),
+    /// Run a program of yours in a guest with pinblk and a filesystem.
+    #[command(after_help = "Examples:
+  cargo xtask exec -- fio --name=x --rw=randwrite --direct=1 --size=4m --bs=4k --thread
+  cargo xtask exec --fs xfs --with data.bin -- ./test.sh
+  echo text | cargo xtask exec -- sh -c 'cat > file; sync; ls -l'
+
+The program comes from this host, with its libraries or its interpreter, and works in the mounted
+filesystem. Its input, its output and its exit code are passed on. What it did to pins and to the
+device follows on stderr. docs/at-hand.md has the details.
+
+Exit codes: the program's own; 126 and 127 where it cannot be started, 2 where the guest is at fault.")]
+    Exec(exec::Arguments),
     /// List the cells; touches nothing.
     List(list::Arguments),
     /// Review snapshots that changed, and accept them or not.
@@ -90,6 +101,7 @@ impl Cli {
             Command::Module { choice } => module::main(&choice)?,
             Command::Image(options) => bench::main(&options)?,
             Command::List(arguments) => list::main(&arguments)?,
+            Command::Exec(arguments) => return exec::main(&arguments),
             Command::Run(arguments) => return run::main(&arguments),
             Command::Test(arguments) => return test::main(&arguments),
             Command::Review => return review::main(),

@@ -14,10 +14,10 @@ use crate::progress::Progress;
 use crate::{artefacts, cache, workspace};
 use archive::Archive;
 
-mod archive;
-mod host_files;
+pub(crate) mod archive;
+pub(crate) mod host_files;
 
-/// Host programs that the guest has under `/bin`, and further names of theirs.
+/// Host programs that the guest has under `/usr/bin`, and further names of theirs.
 const TOOLS: &[(&str, &[&str])] = &[
     ("mke2fs", &["mkfs.ext4"]),
     ("e2fsck", &["fsck.ext4"]),
@@ -72,12 +72,16 @@ fn contents(module: &Module) -> Result<Archive> {
     for folder in FOLDERS {
         archive.folder(folder);
     }
+    // As on every host that programs come from later.
+    archive.folder("/usr/sbin");
+    archive.symlink("/bin", "usr/bin");
+    archive.symlink("/sbin", "usr/sbin");
     for (name, aliases) in TOOLS {
         let program = tools::find_program(name)
             .with_context(|| format!("there is no {name} for the guest; run `cargo xtask setup`"))?;
-        archive.file(&format!("/bin/{name}"), &read(&program)?);
+        archive.file(&format!("/usr/bin/{name}"), &read(&program)?);
         for alias in *aliases {
-            archive.symlink(&format!("/bin/{alias}"), name);
+            archive.symlink(&format!("/usr/bin/{alias}"), name);
         }
         host_files::add_libraries(&mut archive, &program)?;
     }

@@ -13,20 +13,27 @@ use std::path::{Path, PathBuf};
 pub mod bench;
 pub mod cache;
 pub mod cell;
+pub mod exec;
 pub mod host;
 pub mod image;
 pub mod isolation;
 pub mod kernel;
 pub mod list;
+pub mod luggage;
 pub mod module;
 pub mod progress;
 pub mod qemu;
 pub mod report;
 pub mod review;
 pub mod run;
+pub mod session;
 pub mod terminal;
 pub mod test;
 pub mod tidy;
+pub mod tty;
+
+/// The exit status of a command that could not do its work: bad input, or a host that lacks something.
+pub const CANNOT: u8 = 2;
 
 /// The root of the checkout.
 ///

@@ -6,11 +6,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use xtask::CANNOT;
 
 mod cli;
-
-/// The status of a command that could not do its work: bad input, or a host that lacks something.
-const CANNOT: u8 = 2;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! PID 1 of the guest: prepares it, runs the one cell that the host names, gives the verdict, ends the guest.
+//! PID 1 of the guest: prepares it, runs the one cell or program that the host names, gives the verdict,
+//! ends the guest.
 
 mod child;
 mod fault;
 mod ports;
 mod prepare;
+mod process;
+mod session;
+mod unpack;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::Receiver;
@@ -18,11 +22,8 @@ use super::error::{Doing, Error, Result};
 use super::kmsg;
 use super::site::Site;
 use crate::cell::{Cell, Setup};
-use crate::protocol::{self, AgentFault, FromGuest, ToGuest};
+use crate::protocol::{self, AgentFault, FromGuest, MADE, MARK, ToGuest};
 use crate::record::{Outcome, OutcomeKind};
-
-/// How every mark in the kernel's log begins.
-const MARK: &str = "pinbed: mark:";
 
 /// Lives as PID 1. Returns only where the guest cannot even be ended.
 pub fn run() -> ExitCode {
@@ -73,7 +74,7 @@ impl Agent {
                 ToGuest::Make(setup) => match self.make(setup) {
                     Ok(()) => {
                         // What was logged until now must not be asked of a guest that is restored later.
-                        self.mark_log(&format!("made {setup}"))?;
+                        self.mark_log(&format!("{MADE}{setup}"))?;
                         self.ports.send(&FromGuest::Made(setup))?;
                     }
                     Err(error) => return self.give_verdict(OutcomeKind::Failed, error.to_string(), None),
@@ -83,6 +84,18 @@ impl Agent {
                     let (setup, kernel) = (self.made, kernel);
                     self.ports.send(&FromGuest::Begun { nonce, setup, kernel })?;
                     return self.run(&cell, fault);
+                }
+                ToGuest::Start { program, nonce, unix_seconds } => {
+                    prepare::wake_up(unix_seconds, &nonce)?;
+                    let (setup, kernel) = (self.made, kernel);
+                    self.ports.send(&FromGuest::Begun { nonce, setup, kernel })?;
+                    session::run(&mut self.ports, &program, &Site::of(setup))?;
+                    return self.give_verdict(OutcomeKind::Passed, String::new(), None);
+                }
+                ToGuest::Interrupt | ToGuest::Resize(_) => {
+                    return Err(Error::Unexpected(
+                        "the host speaks of a program that was not started".to_owned(),
+                    ));
                 }
             }
         }
@@ -109,7 +122,8 @@ impl Agent {
     }
 
     fn give_verdict(&mut self, kind: OutcomeKind, detail: String, fault: Option<AgentFault>) -> Result<()> {
-        let log_mark = self.mark_log("the end")?;
+        let log_mark = format!("{MARK} the end");
+        self.mark_log(&log_mark)?;
         let verdict = FromGuest::Verdict { outcome: Outcome { kind, detail }, log_mark };
         match fault {
             None => self.ports.send(&verdict),
@@ -125,15 +139,14 @@ impl Agent {
 
     /// Writes a line into the kernel's log, and waits until it is on its way to the host: every line
     /// before it is too.
-    fn mark_log(&mut self, what: &str) -> Result<String> {
-        let mark = format!("{MARK} {what}");
-        kmsg::write(&mark)?;
+    fn mark_log(&mut self, mark: &str) -> Result<()> {
+        kmsg::write(mark)?;
         loop {
             let seen = self.marks.recv_timeout(Duration::from_secs(10)).map_err(|_| {
                 Error::Unexpected("the kernel's log did not reach the host in 10 s".to_owned())
             })?;
-            if seen.contains(&mark) {
-                return Ok(mark);
+            if seen.contains(mark) {
+                return Ok(());
             }
         }
     }

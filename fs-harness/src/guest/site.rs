@@ -61,6 +61,16 @@ impl Site {
         }
     }
 
+    /// The folder to work in: the filesystem under test, or `/tmp` where there is none.
+    pub fn folder(&self) -> &'static Path {
+        Path::new(match self.setup {
+            Setup::None | Setup::Bdev => "/tmp",
+            Setup::Ext4 => EXT4,
+            Setup::Xfs => XFS,
+            Setup::FuseDirectExt4 => FUSE,
+        })
+    }
+
     /// Where a file of that name is made.
     pub fn backing(&self, name: &str) -> Result<PathBuf> {
         match self.setup {

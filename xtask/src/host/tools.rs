@@ -79,6 +79,7 @@ pub const TOOLS: &[Tool] = &[
     required("fsck.f2fs", SHORT_VERSION, "f2fs-tools", "f2fs in the guest"),
     required("mkfs.vfat", HELP, "dosfstools", "vfat in the guest"),
     required("fsck.vfat", HELP, "dosfstools", "vfat in the guest"),
+    required("busybox", HELP, "busybox", "small tools beside a program of yours in the guest"),
     llvm("clang", "clang-19"),
     llvm("ld.lld", "lld-19"),
     llvm("llvm-objcopy", "llvm-19"),

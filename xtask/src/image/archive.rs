@@ -9,7 +9,7 @@ use cpio::newc::{self, ModeFileType};
 
 /// The files of an image by their absolute path. What is added twice stands there once.
 #[derive(Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     entries: BTreeMap<String, Entry>,
 }
 
@@ -22,32 +22,32 @@ enum Entry {
 
 impl Archive {
     /// Adds a folder, and the folders above it.
-    pub(super) fn folder(&mut self, path: &str) {
+    pub(crate) fn folder(&mut self, path: &str) {
         self.add(path, Entry::Folder);
     }
 
     /// Adds a file that can be executed.
-    pub(super) fn file(&mut self, path: &str, bytes: &[u8]) {
+    pub(crate) fn file(&mut self, path: &str, bytes: &[u8]) {
         self.add(path, Entry::File(bytes.to_owned()));
     }
 
     /// Adds a symbolic link.
-    pub(super) fn symlink(&mut self, path: &str, target: &str) {
+    pub(crate) fn symlink(&mut self, path: &str, target: &str) {
         self.add(path, Entry::Symlink(target.to_owned()));
     }
 
     /// Adds a device node.
-    pub(super) fn character_device(&mut self, path: &str, major: u32, minor: u32) {
+    pub(crate) fn character_device(&mut self, path: &str, major: u32, minor: u32) {
         self.add(path, Entry::CharacterDevice { major, minor });
     }
 
     /// Whether something has this path.
-    pub(super) fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.entries.contains_key(path)
     }
 
     /// Writes the archive. Parents precede their children because paths are sorted.
-    pub(super) fn pack(&self) -> Result<Vec<u8>> {
+    pub(crate) fn pack(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         for (index, (path, entry)) in (1..).zip(&self.entries) {
             write(&mut bytes, index, path, entry).with_context(|| format!("cannot pack {path}"))?;

@@ -3,7 +3,8 @@
 //! tools look for them.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -12,9 +13,13 @@ use lddtree::DependencyAnalyzer;
 use super::archive::Archive;
 use super::read;
 use crate::host::command::Command;
+use crate::host::tools;
+
+/// How every program and library begins.
+const ELF: &[u8; 4] = b"\x7fELF";
 
 /// Adds what a program is loaded with.
-pub(super) fn add_libraries(archive: &mut Archive, program: &Path) -> Result<()> {
+pub(crate) fn add_libraries(archive: &mut Archive, program: &Path) -> Result<()> {
     let tree = DependencyAnalyzer::default()
         .analyze(program)
         .with_context(|| format!("cannot read what {} is linked with", program.display()))?;
@@ -30,8 +35,47 @@ pub(super) fn add_libraries(archive: &mut Archive, program: &Path) -> Result<()>
     }
 }
 
+/// Adds a program with all that it is loaded with: a script brings its interpreter.
+pub(crate) fn add_program(archive: &mut Archive, program: &Path) -> Result<()> {
+    add_loaded(archive, program)?;
+    for interpreter in interpreters(&read(program)?) {
+        let path = tools::find_program(&interpreter).with_context(|| {
+            format!("{} is a script for {interpreter}, which this host lacks", program.display())
+        })?;
+        if !archive.has(text(&path)?) {
+            add_program(archive, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds a file, and its libraries if it is something that is loaded.
+pub(crate) fn add_loaded(archive: &mut Archive, path: &Path) -> Result<()> {
+    add_host_file(archive, path)?;
+    let mut start = [0; ELF.len()];
+    let opened = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    if opened.is_ok() && start == *ELF {
+        add_libraries(archive, path)?;
+    }
+    Ok(())
+}
+
+/// The programs that the first line of a script names: with `/usr/bin/env python3` there are two.
+fn interpreters(script: &[u8]) -> Vec<String> {
+    let Some(line) = script.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next())
+    else {
+        return Vec::new();
+    };
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_whitespace();
+    let Some(first) = words.next() else { return Vec::new() };
+    let through_env = Path::new(first).file_name().is_some_and(|name| name == "env");
+    let second = words.find(|word| !word.starts_with('-') && !word.contains('=')).filter(|_| through_env);
+    [Some(first), second].into_iter().flatten().map(str::to_owned).collect()
+}
+
 /// Adds the library that the C library loads by name when a thread is cancelled; no tool names it.
-pub(super) fn add_unwinder(archive: &mut Archive) -> Result<()> {
+pub(crate) fn add_unwinder(archive: &mut Archive) -> Result<()> {
     let path = Command::new("gcc").arg("-print-file-name=libgcc_s.so.1").read()?;
     add_host_file(archive, Path::new(&path))
 }
@@ -101,6 +145,28 @@ mod tests {
         assert_eq!(archive.pack().unwrap(), packed);
         add_host_file(&mut archive, &root.join("usr/up.so")).unwrap();
         assert!(archive.has(&path("usr/up.so")));
+    }
+
+    #[test]
+    fn a_script_names_its_interpreters() {
+        let named = |script: &str| interpreters(script.as_bytes());
+        assert_eq!(named("#!/bin/sh -e\necho"), ["/bin/sh"]);
+        assert_eq!(named("#! /usr/bin/env -S A=b python3 -u\n"), ["/usr/bin/env", "python3"]);
+        assert_eq!(named("echo no first line"), [""; 0]);
+        assert_eq!(named("#!"), [""; 0]);
+    }
+
+    #[test]
+    fn a_script_brings_its_interpreter() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("script");
+        fs::write(&script, "#!/bin/sh\n").unwrap();
+        let mut archive = Archive::default();
+        add_program(&mut archive, &script).unwrap();
+        assert!(String::from_utf8_lossy(&archive.pack().unwrap()).contains("ld-linux"));
+        fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        let error = add_program(&mut archive, &script).unwrap_err().to_string();
+        assert!(error.ends_with("is a script for /no/such/interpreter, which this host lacks"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! end of QEMU, a deadline, and the user.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitStatus;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fs_harness::kernel_log::LogRecord;
-use fs_harness::protocol::{self, ToGuest};
+use fs_harness::protocol::{self, TerminalSize, ToGuest};
 use futures::StreamExt;
 use qapi::futures::{QapiEvents, QapiService, QmpStreamTokio};
 use qapi::qmp;
@@ -22,11 +23,13 @@ use tokio::time::{sleep_until, timeout};
 
 use super::interrupt::Interrupt;
 use super::lines::{Lines, Said};
+use super::relay::Relay;
 
 /// The harness listens and QEMU connects: no byte can be lost, for the guest does not run before that.
 pub(super) struct Listeners {
     agent: UnixListener,
     kmsg: UnixListener,
+    stream: UnixListener,
     console: UnixListener,
     qmp: UnixListener,
 }
@@ -37,7 +40,13 @@ impl Listeners {
             let path = folder.join(format!("{name}.sock"));
             UnixListener::bind(&path).with_context(|| format!("listen at {}", path.display()))
         };
-        Ok(Self { agent: bind("agent")?, kmsg: bind("kmsg")?, console: bind("console")?, qmp: bind("qmp")? })
+        Ok(Self {
+            agent: bind("agent")?,
+            kmsg: bind("kmsg")?,
+            stream: bind("stream")?,
+            console: bind("console")?,
+            qmp: bind("qmp")?,
+        })
     }
 
     /// The guest's channels; none where QEMU did not connect them in 30 seconds.
@@ -45,8 +54,9 @@ impl Listeners {
         let accept = async |listener: &UnixListener| Ok::<_, std::io::Error>(listener.accept().await?.0);
         let all = async {
             let (agent, kmsg) = (accept(&self.agent).await?, accept(&self.kmsg).await?);
+            let stream = accept(&self.stream).await?;
             let (console, qmp) = (accept(&self.console).await?, accept(&self.qmp).await?);
-            Ok::<_, std::io::Error>([agent, kmsg, console, qmp])
+            Ok::<_, std::io::Error>([agent, kmsg, stream, console, qmp])
         };
         let opened = async {
             Ok::<_, anyhow::Error>(Channels::open(all.await.context("accept QEMU's connections")?).await)
@@ -114,7 +124,11 @@ pub(super) enum Event {
     Ended(ExitStatus),
     /// The deadline passed.
     Expired,
-    /// The user wants no more.
+    /// The user's terminal has another size now.
+    Resized(TerminalSize),
+    /// What a program writes can be passed on no more.
+    Unheard(io::Error),
+    /// The user wants no more; told once.
     Interrupted,
 }
 
@@ -123,16 +137,21 @@ pub(super) struct Channels {
     agent: Port,
     to_agent: WriteHalf<UnixStream>,
     log: Port,
+    /// Until a relay takes it.
+    stream: Option<UnixStream>,
+    /// Between the user and the user's program.
+    relay: Option<Relay>,
     console: Port,
     /// Without QMP a panic is still seen on the console, and QEMU's end by its process.
     qmp: Option<(Qmp, Events)>,
     /// A QMP command under way.
     command: Option<Command>,
-    interrupt: Interrupt,
+    /// None once the user has interrupted.
+    interrupt: Option<Interrupt>,
 }
 
 impl Channels {
-    async fn open([agent, kmsg, console, qmp]: [UnixStream; 4]) -> Self {
+    async fn open([agent, kmsg, stream, console, qmp]: [UnixStream; 5]) -> Self {
         let negotiated = async { QmpStreamTokio::open(qmp).await?.negotiate().await };
         let (agent, to_agent) = split(agent);
         Self {
@@ -140,9 +159,11 @@ impl Channels {
             to_agent,
             log: Lines::of(split(kmsg).0, LOG_BYTES),
             console: Lines::of(split(console).0, CONSOLE_BYTES),
+            stream: Some(stream),
+            relay: None,
             qmp: negotiated.await.ok().map(qapi::futures::QapiStream::into_parts),
             command: None,
-            interrupt: Interrupt::watch(),
+            interrupt: Some(Interrupt::watch()),
         }
     }
 
@@ -157,7 +178,8 @@ impl Channels {
                 Err(error) = finished(&mut self.command) => Some(Event::Refused(error.to_string())),
                 status = qemu.wait() => Some(Event::Ended(status.context("wait for QEMU")?)),
                 () = sleep_until(deadline.into()) => Some(Event::Expired),
-                () = self.interrupt.come() => Some(Event::Interrupted),
+                said = said_by(&mut self.relay) => Some(said),
+                () = come(&mut self.interrupt) => Some(Event::Interrupted),
             };
             if let Some(event) = event {
                 return Ok(event);
@@ -188,6 +210,23 @@ impl Channels {
     pub(super) async fn say(&mut self, message: &ToGuest) -> Result<()> {
         let line = protocol::line(message);
         self.to_agent.write_all(line.as_bytes()).await.context("speak to the agent")
+    }
+
+    /// Begins to pass the luggage, and then the user's input and a program's output, over the port of the streams.
+    pub(super) fn relay(&mut self, luggage: Vec<u8>) -> Result<()> {
+        let stream = self.stream.take().context("the port of the streams is in use")?;
+        self.relay = Some(Relay::start(stream, luggage)?);
+        Ok(())
+    }
+
+    /// Waits until the user has all that a program wrote, or wants no more. QEMU has ended.
+    pub(super) async fn drain(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            tokio::select! {
+                () = relay.drained() => {}
+                () = come(&mut self.interrupt) => {}
+            }
+        }
     }
 
     /// Begins to save the guest's whole state; [`Event::Saved`] tells of the end.
@@ -239,6 +278,20 @@ fn of_console(said: Said) -> Event {
         Said::Line(line) | Said::Cut(line) => Event::Console(line),
         Said::TooMuch => Event::TooMuch(Flood::Console),
     }
+}
+
+async fn said_by(relay: &mut Option<Relay>) -> Event {
+    match relay {
+        Some(relay) => relay.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An interruption, once.
+async fn come(interrupt: &mut Option<Interrupt>) {
+    let Some(watched) = interrupt else { return std::future::pending().await };
+    watched.come().await;
+    *interrupt = None;
 }
 
 async fn next_of(qmp: &mut Option<(Qmp, Events)>) -> Option<Event> {

@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use std::{fmt, fs};
+use std::{fmt, fs, io};
 
 use anyhow::{Context, Result, bail};
 use fs_harness::kernel_log::LogRecord;
-use fs_harness::protocol::{self, FromGuest};
+use fs_harness::protocol::{self, FromGuest, ToGuest};
 use fs_harness::record::{Check, Outcome, Step, Timing};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -34,6 +34,9 @@ pub struct Limits {
     pub progress: Duration,
 }
 
+/// How long a program has to end after it was interrupted.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// Everything seen of a guest.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each was seen or not, whatever else was")]
@@ -52,6 +55,10 @@ pub struct Seen {
     pub steps: Vec<Step>,
     /// Checks, in order.
     pub checks: Vec<Check>,
+    /// How a program of the user's ended: its exit code, and why it could not be started, if so.
+    pub exited: Option<(u8, String)>,
+    /// The user interrupted a program, or nobody hears what it writes any more.
+    pub given_up: Option<GivenUp>,
     /// Verdicts with their marks: exactly one, if all is well.
     pub verdicts: Vec<(Outcome, String)>,
     /// Lines on the agent's port that are no messages.
@@ -78,6 +85,15 @@ pub struct Seen {
     pub complaint: String,
     /// Seconds from the start to named moments.
     pub timings: Vec<Timing>,
+}
+
+/// Why the user gave up a program.
+#[derive(Debug)]
+pub enum GivenUp {
+    /// Ctrl-C.
+    Interrupted,
+    /// Its output cannot be passed on.
+    Unheard(io::Error),
 }
 
 impl Seen {
@@ -196,6 +212,7 @@ impl Guest {
                 event => self.hear(event),
             }
         }
+        channels.drain().await;
         Ok(())
     }
 
@@ -206,7 +223,9 @@ impl Guest {
         loop {
             match channels.next(qemu, deadline).await? {
                 Event::Agent(line) => {
-                    deadline = Instant::now() + self.limits.progress;
+                    if self.seen.given_up.is_none() {
+                        deadline = Instant::now() + self.limits.progress;
+                    }
                     if let Some(message) = self.agent_line(&line) {
                         let turn = self.script.answer(&message, &mut self.seen);
                         self.take(turn, channels).await?;
@@ -238,7 +257,17 @@ impl Guest {
                     self.seen.expired = Some(if spoke { self.limits.progress } else { self.limits.boot });
                     return Ok(());
                 }
+                Event::Interrupted if self.script.is_for_the_user() && self.seen.begun => {
+                    self.seen.given_up = Some(GivenUp::Interrupted);
+                    deadline = Instant::now() + GRACE;
+                    channels.say(&ToGuest::Interrupt).await?;
+                }
                 Event::Interrupted => return Err(Interrupted.into()),
+                Event::Unheard(error) => {
+                    self.seen.given_up = Some(GivenUp::Unheard(error));
+                    return Ok(());
+                }
+                Event::Resized(size) => channels.say(&ToGuest::Resize(size)).await?,
                 event => self.hear(event),
             }
         }
@@ -248,6 +277,7 @@ impl Guest {
         match turn {
             Turn::Listen => Ok(()),
             Turn::Say(message) => channels.say(&message).await,
+            Turn::Relay(luggage) => channels.relay(luggage),
             Turn::Restore(file) => channels.restore(&format!("exec:cat {}", quoted(&file.to_string_lossy()))),
             Turn::Save(file) => {
                 self.note("the state is being saved");
@@ -277,6 +307,8 @@ impl Guest {
             | Event::Refused(_)
             | Event::Ended(_)
             | Event::Expired
+            | Event::Resized(_)
+            | Event::Unheard(_)
             | Event::Interrupted => {}
         }
     }
@@ -307,6 +339,11 @@ impl Guest {
             FromGuest::Check(check) => self.seen.checks.push(check.clone()),
             FromGuest::Skip(_) => {}
             FromGuest::Finished => self.seen.finished = true,
+            FromGuest::Exited { code, problem } => {
+                self.note("the program ended");
+                self.seen.finished = true;
+                self.seen.exited = Some((*code, problem.clone()));
+            }
             FromGuest::Verdict { outcome, log_mark } => {
                 self.note("the verdict came");
                 self.seen.verdicts.push((outcome.clone(), log_mark.clone()));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::PROGRAM;
 use super::accelerator::Accelerator;
 use fs_harness::protocol::{AGENT_PORT, KERNEL_LOG_PORT};
+use fs_harness::stream;
 
 /// Guests need room for the media, which are in their memory.
 const MEMORY_MIB: u32 = 512;
@@ -90,7 +91,7 @@ impl Machine {
         // A panic is told by QMP before the console has printed it.
         add("-device", "pvpanic-pci");
         add("-device", "virtio-serial-pci");
-        for (id, port) in [("agent", AGENT_PORT), ("kmsg", KERNEL_LOG_PORT)] {
+        for (id, port) in [("agent", AGENT_PORT), ("kmsg", KERNEL_LOG_PORT), ("stream", stream::PORT)] {
             add("-chardev", &chardev(id));
             add("-device", &format!("virtserialport,chardev={id},name={port}"));
         }
@@ -120,7 +121,9 @@ mod tests {
             image: "/cache/initramfs.cpio".into(),
         };
         let line = machine.command_line(Channels::Harness, "").join(" ");
-        for channel in ["agent.sock", "kmsg.sock", "console.sock", "qmp.sock", "name=pinbed.agent"] {
+        for channel in
+            ["agent.sock", "kmsg.sock", "stream.sock", "console.sock", "qmp.sock", "name=pinbed.agent"]
+        {
             assert!(line.contains(channel), "{channel} is not in {line}");
         }
         assert!(!line.contains("tcp:") && !line.contains("vsock"), "{line}");

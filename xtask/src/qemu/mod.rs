@@ -10,6 +10,7 @@ pub mod guest;
 pub(crate) mod interrupt;
 mod lines;
 pub mod machine;
+mod relay;
 pub mod script;
 
 /// The emulator.

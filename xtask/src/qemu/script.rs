@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use fs_harness::cell::{Cell, Setup};
-use fs_harness::protocol::{AgentFault, FromGuest, ToGuest};
+use fs_harness::protocol::{AgentFault, FromGuest, Program, ToGuest};
 
 use super::guest::Seen;
 
@@ -21,6 +21,8 @@ pub struct Script {
 enum Goal {
     /// To run a cell. The setup is made first, unless the state that it starts from has it.
     Run { cell: Cell, fault: Option<AgentFault> },
+    /// To run a program of the user's on a setup. Its files follow when the guest has proven which it is.
+    Start { setup: Setup, program: Program, luggage: Vec<u8> },
     /// To make a setup, and save its state in a file.
     Save { setup: Setup, file: PathBuf },
 }
@@ -31,12 +33,19 @@ pub(super) enum Turn {
     Say(ToGuest),
     Restore(PathBuf),
     Save(PathBuf),
+    /// Pass on this archive of files, and then input and output.
+    Relay(Vec<u8>),
 }
 
 impl Script {
     /// Runs a cell, in a guest that boots or in one that was saved when it had made the cell's setup.
     pub fn run(cell: Cell, fault: Option<AgentFault>, start: Option<PathBuf>) -> Self {
         Self { start, goal: Goal::Run { cell, fault }, nonce: nonce() }
+    }
+
+    /// Runs a program of the user's with its luggage, a cpio archive, on a setup.
+    pub fn start(setup: Setup, program: Program, luggage: Vec<u8>, start: Option<PathBuf>) -> Self {
+        Self { start, goal: Goal::Start { setup, program, luggage }, nonce: nonce() }
     }
 
     /// Makes a setup and saves the guest, which boots or was saved when nothing was made yet.
@@ -46,6 +55,11 @@ impl Script {
 
     pub(super) fn restores(&self) -> bool {
         self.start.is_some()
+    }
+
+    /// A program of the user's takes the time that it takes, and hears of interruptions.
+    pub(super) fn is_for_the_user(&self) -> bool {
+        matches!(self.goal, Goal::Start { .. })
     }
 
     /// What is done first.
@@ -58,6 +72,7 @@ impl Script {
         match (&self.start, &self.goal) {
             (None, _) => Turn::Listen,
             (Some(_), Goal::Run { cell, fault }) => self.begin(cell, *fault),
+            (Some(_), Goal::Start { program, .. }) => self.begin_program(program),
             (Some(_), Goal::Save { setup, .. }) => Turn::Say(ToGuest::Make(*setup)),
         }
     }
@@ -67,32 +82,52 @@ impl Script {
         match (message, &self.goal) {
             (FromGuest::Ready { .. }, _) if seen.mistaken.is_some() => Turn::Listen,
             (FromGuest::Ready { .. }, Goal::Run { cell, .. }) => Turn::Say(ToGuest::Make(cell.setup)),
-            (FromGuest::Ready { .. }, Goal::Save { setup, .. }) => Turn::Say(ToGuest::Make(*setup)),
+            (FromGuest::Ready { .. }, Goal::Save { setup, .. } | Goal::Start { setup, .. }) => {
+                Turn::Say(ToGuest::Make(*setup))
+            }
             (FromGuest::Made(_), Goal::Run { cell, fault }) => self.begin(cell, *fault),
+            (FromGuest::Made(_), Goal::Start { program, .. }) => self.begin_program(program),
             (FromGuest::Made(_), Goal::Save { file, .. }) => Turn::Save(file.clone()),
-            (FromGuest::Begun { nonce, setup, kernel }, Goal::Run { cell, .. }) => {
+            (FromGuest::Begun { nonce, setup, kernel }, goal) => {
                 // A restored guest proves that it is the one that it should be.
                 seen.ready.get_or_insert_with(|| kernel.clone());
                 seen.begun = true;
-                if (nonce, setup) != (&self.nonce, &cell.setup) {
+                if (nonce, setup) != (&self.nonce, &goal.setup()) {
                     let mistake = format!("a guest with {setup} answered that was asked something else");
                     seen.mistaken = Some(mistake);
+                    return Turn::Listen;
                 }
-                Turn::Listen
+                match goal {
+                    Goal::Start { luggage, .. } => Turn::Relay(luggage.clone()),
+                    Goal::Run { .. } | Goal::Save { .. } => Turn::Listen,
+                }
             }
             _ => Turn::Listen,
         }
     }
 
     fn begin(&self, cell: &Cell, fault: Option<AgentFault>) -> Turn {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Turn::Say(ToGuest::Run {
-            cell: cell.clone(),
-            nonce: self.nonce.clone(),
-            unix_seconds: now.as_secs(),
-            fault,
-        })
+        let (cell, nonce) = (cell.clone(), self.nonce.clone());
+        Turn::Say(ToGuest::Run { cell, nonce, unix_seconds: unix_seconds(), fault })
     }
+
+    fn begin_program(&self, program: &Program) -> Turn {
+        let (program, nonce) = (program.clone(), self.nonce.clone());
+        Turn::Say(ToGuest::Start { program, nonce, unix_seconds: unix_seconds() })
+    }
+}
+
+impl Goal {
+    fn setup(&self) -> Setup {
+        match self {
+            Self::Run { cell, .. } => cell.setup,
+            Self::Start { setup, .. } | Self::Save { setup, .. } => *setup,
+        }
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Tells one run from every other; a restored guest stirs it into its entropy.

@@ -11,28 +11,36 @@ use std::thread;
 use crate::guest::error::{Doing, Error, Result};
 use crate::guest::kmsg;
 use crate::protocol::{self, AGENT_PORT, FromGuest, KERNEL_LOG_PORT, ToGuest};
+use crate::stream;
 
-/// The agent's port, and the kernel log's until it is streamed.
+/// The agent's port, and the others until they are taken.
 pub(super) struct Ports {
-    agent: BufReader<File>,
+    /// None once a session hears the host instead.
+    hearing: Option<BufReader<File>>,
+    speaking: File,
     kernel_log: Option<File>,
+    stream: Option<File>,
 }
 
 impl Ports {
     pub(super) fn open() -> Result<Self> {
-        Ok(Self { agent: BufReader::new(open(AGENT_PORT)?), kernel_log: Some(open(KERNEL_LOG_PORT)?) })
+        let speaking = open(AGENT_PORT)?;
+        let hearing = speaking.try_clone().doing("duplicate the agent's port")?;
+        Ok(Self {
+            hearing: Some(BufReader::new(hearing)),
+            speaking,
+            kernel_log: Some(open(KERNEL_LOG_PORT)?),
+            stream: Some(open(stream::PORT)?),
+        })
     }
 
     /// Streams the kernel's log from a thread; the receiver gets each mark once it was written to the port.
     pub(super) fn stream_kernel_log(&mut self) -> Result<Receiver<String>> {
-        let port = self
-            .kernel_log
-            .take()
-            .ok_or_else(|| Error::Unexpected("the kernel's log is streamed already".to_owned()))?;
+        let port = self.kernel_log.take().ok_or_else(|| taken("the kernel log's port"))?;
         let (sender, marks) = channel();
         thread::spawn(move || {
             let streamed = kmsg::stream(port, |record| {
-                if record.contains(super::MARK) {
+                if record.contains(protocol::MARK) {
                     // Nobody waits for marks after the verdict.
                     let _ = sender.send(record.to_owned());
                 }
@@ -49,15 +57,42 @@ impl Ports {
     }
 
     pub(super) fn send_raw(&mut self, text: &str) -> Result<()> {
-        self.agent.get_mut().write_all(text.as_bytes()).doing("write to the agent's port")
+        self.speaking.write_all(text.as_bytes()).doing("write to the agent's port")
     }
 
     pub(super) fn receive(&mut self) -> Result<ToGuest> {
-        let mut line = String::new();
-        self.agent.read_line(&mut line).doing("read from the agent's port")?;
-        serde_json::from_str(&line)
-            .map_err(|error| Error::Unexpected(format!("the host sent '{}': {error}", line.trim_end())))
+        receive(self.hearing.as_mut().ok_or_else(|| taken("the agent's port"))?)
     }
+
+    /// Hears the host from a thread, until it is gone; each message is told to `told`.
+    pub(super) fn hear_from_a_thread(
+        &mut self,
+        mut told: impl FnMut(ToGuest) + Send + 'static,
+    ) -> Result<()> {
+        let mut port = self.hearing.take().ok_or_else(|| taken("the agent's port"))?;
+        thread::spawn(move || {
+            while let Ok(message) = receive(&mut port) {
+                told(message);
+            }
+        });
+        Ok(())
+    }
+
+    /// The port of the [`stream`]s.
+    pub(super) fn take_stream(&mut self) -> Result<File> {
+        self.stream.take().ok_or_else(|| taken("the port of the streams"))
+    }
+}
+
+fn receive(port: &mut impl BufRead) -> Result<ToGuest> {
+    let mut line = String::new();
+    port.read_line(&mut line).doing("read from the agent's port")?;
+    serde_json::from_str(&line)
+        .map_err(|error| Error::Unexpected(format!("the host sent '{}': {error}", line.trim_end())))
+}
+
+fn taken(port: &str) -> Error {
+    Error::Unexpected(format!("{port} was taken already"))
 }
 
 /// Opens the port of that name; without udev its device is found by the name in sysfs.

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `cargo xtask exec`: runs any program of the user's in a guest, on a setup.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use fs_harness::cell::Setup;
+use fs_harness::protocol::Program;
+
+use crate::bench::{self, Bench, Options};
+use crate::luggage::Luggage;
+use crate::{note, session};
+
+/// What to run, and where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// What is mounted: none, bdev, ext4, xfs, fuse-direct-ext4
+    #[arg(long, value_name = "SETUP", default_value = "ext4", value_parser = setup)]
+    fs: Setup,
+    /// A file or folder that comes along to the same path, or a program by its name
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
+    /// A variable for the program's environment
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Show every line that the kernel logged
+    #[arg(long)]
+    verbose: bool,
+    #[command(flatten)]
+    bench: Options,
+    /// The program of this host, and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// Runs the program, and returns its exit code.
+pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    // Before anything is built: a typing error must not cost ten minutes.
+    let environment = environment(&arguments.env)?;
+    let mut luggage = Luggage::new()?;
+    let mut words = arguments.command.clone();
+    match luggage.add_program(&words[0])? {
+        Ok(path) => words[0] = path,
+        Err(refusal) => {
+            note!("error: {}", refusal.why);
+            return Ok(refusal.code.into());
+        }
+    }
+    for file in &arguments.with {
+        luggage.add(file)?;
+    }
+    let luggage = luggage.pack()?;
+    let bench = prepare(&arguments.bench)?;
+    let program = Program { words, environment, terminal: None };
+    let seen = session::run(&bench, arguments.fs, program, luggage)?;
+    let account = session::account(&seen, arguments.fs, arguments.verbose)?;
+    note!("{}", account.text.trim_end());
+    Ok(account.code.into())
+}
+
+/// Has everything ready. Other runs in this checkout wait only until then.
+pub fn prepare(options: &Options) -> Result<Bench> {
+    let _alone = bench::occupy()?;
+    Bench::prepare(options)
+}
+
+/// Parses a setup's name.
+pub fn setup(name: &str) -> Result<Setup> {
+    let names = || Setup::ALL.iter().map(|setup| setup.name()).collect::<Vec<_>>().join(", ");
+    let found = Setup::ALL.iter().copied().find(|setup| setup.name() == name);
+    found.with_context(|| format!("there is no setup '{name}'; there are: {}", names()))
+}
+
+/// What the program sees of the user's environment, and what the user adds.
+pub fn environment(added: &[String]) -> Result<Vec<(String, String)>> {
+    let inherited =
+        ["TERM", "LANG", "TZ"].into_iter().filter_map(|name| Some((name.to_owned(), env::var(name).ok()?)));
+    let fixed = [("USER", "root"), ("LOGNAME", "root"), ("SHELL", "/bin/sh"), ("HOSTNAME", "pinbed")];
+    let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut all: Vec<_> = inherited.chain(fixed).collect();
+    for variable in added {
+        match variable.split_once('=') {
+            Some((name, value)) if !name.is_empty() => all.push((name.to_owned(), value.to_owned())),
+            _ => bail!("--env {variable} is not of the form NAME=VALUE"),
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_has_a_name_and_a_value() {
+        let all = environment(&["A=b=c".to_owned()]).unwrap();
+        assert_eq!(all.last().unwrap(), &("A".to_owned(), "b=c".to_owned()));
+        for wrong in ["A", "=b", ""] {
+            assert!(environment(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_setup_is_named_with_what_there_is() {
+        let error = setup("zfs").unwrap_err().to_string();
+        assert_eq!(error, "there is no setup 'zfs'; there are: none, bdev, ext4, xfs, fuse-direct-ext4");
+    }
+}
