@@ -141,7 +141,8 @@ pub fn main(options: &Options) -> Result<()> {
 /// Keeps other runs in this checkout waiting: two would mix their artefacts.
 pub fn occupy() -> Result<cache::Lock> {
     let place = blake3::hash(artefacts().as_os_str().as_encoded_bytes());
-    cache::lock(&format!("artefacts-{}", cache::short_hex(place)))
+    let name = format!("artefacts-{}", cache::short_hex(place));
+    cache::lock_or_wait_for(&name, "another run in this checkout to end")
 }
 
 /// Where [`Bench::prepare`] leaves the bench.

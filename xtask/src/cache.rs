@@ -60,8 +60,13 @@ pub struct Lock {
     _file: File,
 }
 
-/// Takes the lock `name`, waiting for another process that holds it.
+/// Takes the lock `name`, waiting for another process that holds it because it makes what is named so.
 pub fn lock(name: &str) -> Result<Lock> {
+    lock_or_wait_for(name, &format!("{name}, which is being made elsewhere"))
+}
+
+/// Takes the lock `name`; where another process holds it, says that it waits for `what`.
+pub fn lock_or_wait_for(name: &str, what: &str) -> Result<Lock> {
     let path = folder("locks")?.join(name);
     let file = OpenOptions::new()
         .create(true)
@@ -72,7 +77,7 @@ pub fn lock(name: &str) -> Result<Lock> {
     match file.try_lock() {
         Ok(()) => return Ok(Lock { _file: file }),
         Err(TryLockError::WouldBlock) => {
-            note!("waiting for {name}, which is being made elsewhere ...");
+            note!("waiting for {what} ...");
         }
         Err(TryLockError::Error(err)) => {
             return Err(err).with_context(|| format!("cannot lock {}", path.display()));

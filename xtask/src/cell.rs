@@ -93,10 +93,9 @@ fn guest(bench: &Bench, task: &Task) -> Result<Seen> {
         let failed_by_itself = seen.exit.is_some_and(|status| status.code().is_some_and(|code| code != 0));
         if !seen.begun && (failed_by_itself || seen.fault.is_some()) {
             seen.fault = Some(format!(
-                "the checkpoint of {} did not come back to life, and is removed: {}{}",
+                "the checkpoint of {} did not come back to life, and is removed{}",
                 cell.setup,
-                seen.fault.unwrap_or_default(),
-                seen.complaint.trim()
+                seen.fault.map(|fault| format!(": {fault}")).unwrap_or_default()
             ));
             checkpoint.forget()?;
         }

@@ -87,6 +87,8 @@ fn snapshots(arguments: &[&str]) -> Command {
     let update = if env::var_os("CI").is_some() { "no" } else { "new" };
     cargo(arguments)
         .env(bench::VARIABLE, bench::file())
+        // The self-test runs commands as a user does.
+        .env("PINBED_XTASK", env::current_exe().unwrap_or_default())
         .env("INSTA_UPDATE", update)
         .env("INSTA_FORCE_PASS", "0")
 }

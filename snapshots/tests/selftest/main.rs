@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The harness is shown every way in which a cell can end, and must call each by its name.
+//! The harness is shown every way in which a cell or a run can end, and must call each by its name.
 //!
 //! What each case plants, what the harness must say, and how the case was seen to fail is in
 //! `docs/self-tests.md`.
@@ -9,10 +9,14 @@ use libtest_mimic::{Arguments, Trial};
 
 mod boots;
 mod checkpoints;
+mod commands;
+mod disks;
 mod endings;
 mod floods;
 mod guest;
+mod interrupted;
 mod killed;
+mod neighbours;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -21,6 +25,9 @@ fn main() {
         .chain(killed::trials())
         .chain(checkpoints::trials())
         .chain(floods::trials())
+        .chain(interrupted::trials())
+        .chain(neighbours::trials())
+        .chain(disks::trials())
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

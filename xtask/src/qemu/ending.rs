@@ -80,7 +80,8 @@ fn hang(seen: &Seen) -> Option<Ending> {
 /// What was said is not what a guest says.
 fn wrong_talk(seen: &Seen) -> Option<Ending> {
     let garbage = || Some(format!("the agent sent what is no message: '{}'", shown(seen.garbage.first()?)));
-    let detail = seen.mistaken.clone().or_else(garbage).or_else(|| seen.fault.clone())?;
+    let fault = || Some(format!("{}{}", seen.fault.as_ref()?, complaint(seen)));
+    let detail = seen.mistaken.clone().or_else(garbage).or_else(fault)?;
     Some((OutcomeKind::HarnessError, detail))
 }
 
@@ -163,6 +164,12 @@ fn whereabouts(seen: &Seen) -> &str {
         (Some(_), true) => "ready",
         (Some(_), false) => &seen.doing,
     }
+}
+
+/// What QEMU complained of, as the end of a sentence: why it could not do what it was asked.
+fn complaint(seen: &Seen) -> String {
+    let complaint = seen.complaint.trim().replace('\n', "; ");
+    if complaint.is_empty() { complaint } else { format!(": {complaint}") }
 }
 
 /// As much of a line as fits into a sentence.

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Runs that are ended from outside at one moment or another: by Ctrl-C, by a signal, by the loss of the
+//! terminal or of whoever reads their output. Nothing lives on, and the next run works.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Failed, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::commands::{Place, complaint, end};
+
+/// How many further moments are tried, spread over a whole run with the making of checkpoints.
+const MOMENTS: &str = "PINBED_SELFTEST_MOMENTS";
+
+/// Cells of several setups: their checkpoints are made first.
+const CELLS: &str = "hold_sync_dma_unhold";
+
+/// How long such a run takes.
+const SPAN: Duration = Duration::from_secs(12);
+
+/// A way to end a run.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    name: &'static str,
+    signal: Signal,
+    /// The whole process group hears of it, as it does of a Ctrl-C.
+    group: bool,
+}
+
+const WAYS: &[Way] = &[
+    Way { name: "ctrl_c", signal: Signal::SIGINT, group: true },
+    Way { name: "a_signal_to_terminate", signal: Signal::SIGTERM, group: false },
+    Way { name: "a_terminal_that_is_gone", signal: Signal::SIGHUP, group: true },
+    Way { name: "a_run_that_is_killed", signal: Signal::SIGKILL, group: true },
+    Way { name: "a_leader_that_is_killed", signal: Signal::SIGKILL, group: false },
+];
+
+impl Way {
+    fn end(self, run: &Child) {
+        let pid = run.id().cast_signed();
+        // That it has ended meanwhile is fine.
+        let _ = kill(Pid::from_raw(if self.group { -pid } else { pid }), self.signal);
+    }
+
+    /// Whoever is killed cannot tidy up.
+    fn is_deadly(self) -> bool {
+        self.signal == Signal::SIGKILL
+    }
+}
+
+pub(crate) fn trials() -> impl Iterator<Item = Trial> {
+    let ways = WAYS.iter().map(|way| Trial::test(format!("selftest::{}", way.name), || among_guests(*way)));
+    let number: u64 = std::env::var(MOMENTS).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let moments = (0..number).map(|seed| {
+        Trial::test(format!("selftest::interrupted_at_moment_{seed}"), move || at_some_moment(seed))
+    });
+    let unheard = [
+        Trial::test("selftest::nobody_reads_what_a_run_prints", || unheard(true)),
+        Trial::test("selftest::nobody_reads_what_a_run_complains", || unheard(false)),
+    ];
+    ways.chain(moments).chain(unheard)
+}
+
+/// While checkpoints are made, some time after the first QEMU was started.
+fn among_guests(way: Way) -> Result<(), Failed> {
+    let place = Place::new()?;
+    let mut run = start(&place)?;
+    if !place.wait_for("qemu-system", &mut run) {
+        return Err(format!("the run ended before it started a guest: {}", complaint(&mut run)).into());
+    }
+    wait(&mut run, Duration::from_millis(draw(way.name) % 4000));
+    way.end(&run);
+    let status = end(&mut run)?;
+    let complaint = complaint(&mut run);
+    if status.success() || complaint.contains("panicked") {
+        return Err(format!("the run ended with {status}: {complaint}").into());
+    }
+    if !way.is_deadly() && !complaint.contains("interrupted") {
+        return Err(format!("the run did not say that it was interrupted: {complaint}").into());
+    }
+    place.expect_order(!way.is_deadly())
+}
+
+/// At any moment, also before there is a guest, or after the last.
+fn at_some_moment(seed: u64) -> Result<(), Failed> {
+    let way = WAYS[usize::try_from(draw(("way", seed))).unwrap_or_default() % WAYS.len()];
+    let moment = SPAN.mul_f64(f64::from(u32::try_from(draw(seed) % 10_000).unwrap_or_default()) / 10_000.0);
+    let place = Place::new()?;
+    let mut run = start(&place)?;
+    wait(&mut run, moment);
+    way.end(&run);
+    end(&mut run)?;
+    let complaint = complaint(&mut run);
+    let what = format!("{} after {moment:?}", way.name);
+    if complaint.contains("panicked") {
+        return Err(format!("{what}: {complaint}").into());
+    }
+    // Before the first guest a signal has its default meaning.
+    let tidied = complaint.contains("interrupted");
+    place
+        .expect_order(tidied)
+        .map_err(|error| format!("{what}: {}", error.message().unwrap_or_default()).into())
+}
+
+/// Whoever read the output is gone before the first line of it.
+fn unheard(stdout: bool) -> Result<(), Failed> {
+    let place = Place::new()?;
+    let mut run = start(&place)?;
+    if stdout {
+        drop(run.stdout.take());
+    } else {
+        drop(run.stderr.take());
+    }
+    let status = end(&mut run)?;
+    let complaint = complaint(&mut run);
+    if complaint.contains("panicked") || status.code() == Some(101) {
+        return Err(format!("the run ended with {status}: {complaint}").into());
+    }
+    place.expect_order(true)
+}
+
+fn start(place: &Place) -> Result<Child, Failed> {
+    place.xtask(&["run", CELLS])?.spawn().map_err(|error| format!("start a run: {error}").into())
+}
+
+/// Lets a run go on for a while, unless it ends.
+fn wait(run: &mut Child, time: Duration) {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline && run.try_wait().is_ok_and(|status| status.is_none()) {
+        thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A number that looks random, and is the same in every run.
+fn draw(seed: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    seed.hash(&mut hasher);
+    hasher.finish()
+}
