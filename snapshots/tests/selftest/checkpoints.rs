@@ -2,43 +2,72 @@
 
 //! Checkpoints that are not what they were when they were saved.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use fs_harness::cell::Setup;
 use fs_harness::record::OutcomeKind;
 use libtest_mimic::{Failed, Trial};
-use xtask::cell;
-use xtask::qemu::checkpoint;
 
-use crate::guest::{SHORT, bench, expect, run, task};
+use crate::guest::{SHORT, expect, own_checkpoints, run, state, task};
 
-pub(crate) fn trials() -> [Trial; 1] {
-    [Trial::test("selftest::a_truncated_checkpoint", truncated_checkpoint)]
+pub(crate) fn trials() -> [Trial; 3] {
+    [
+        Trial::test("selftest::a_truncated_checkpoint", truncated_checkpoint),
+        Trial::test("selftest::a_changed_checkpoint", changed_checkpoint),
+        Trial::test("selftest::a_checkpoint_that_qemu_refuses", refused_checkpoint),
+    ]
 }
 
-/// A checkpoint that QEMU cannot restore is a harness error, and gone afterwards.
+/// Half of a checkpoint is not restored, but made anew.
 fn truncated_checkpoint() -> Result<(), Failed> {
-    let mut task = task("a_truncated_checkpoint", "selftest_holds")?;
-    // Another command line has checkpoints of its own: those of the cells stay whole.
-    let ordinary = bench()?;
-    let mut bench = ordinary.clone();
-    bench.machine.image = task.folder.with_extension("cpio");
-    let copy = |from: &Path, to: &Path| {
-        fs::create_dir_all(to.parent().unwrap_or(to)).and_then(|()| fs::copy(from, to))
-    };
-    copy(&ordinary.machine.image, &bench.machine.image)
-        .map_err(|error| format!("copy the image: {error}"))?;
-    let make = || checkpoint::ensure(&bench.machine, "truncated", Setup::None, cell::limits(&bench));
-    let made = make().map_err(|error| format!("{error:#}"))?.map_err(|_| "no checkpoint could be made")?;
-    let whole = fs::metadata(&made.state).map_err(|error| format!("look at the state: {error}"))?.len();
-    let state = fs::File::options()
-        .write(true)
-        .open(&made.state)
-        .map_err(|error| format!("open the state: {error}"))?;
-    state.set_len(whole / 2).map_err(|error| format!("truncate the state: {error}"))?;
-    bench.environment.insert("qemu".to_owned(), "truncated".to_owned());
+    is_made_anew("a_truncated_checkpoint", |state| state.set_len(state.metadata()?.len() / 2))
+}
+
+/// A byte that somebody changed in a checkpoint would be a byte of the kernel under test.
+fn changed_checkpoint() -> Result<(), Failed> {
+    is_made_anew("a_changed_checkpoint", |state| invert(state, state.metadata()?.len() / 2))
+}
+
+/// A checkpoint that QEMU does not restore, for it is no state at all, is a harness error, and gone
+/// afterwards. Its time is set back: nothing else tells that it was changed.
+fn refused_checkpoint() -> Result<(), Failed> {
+    let mut task = task("a_checkpoint_that_qemu_refuses", "selftest_holds")?;
+    let bench = own_checkpoints(&task)?;
+    let path = state(&bench, &task)?;
+    change(&path, |state| {
+        let modified = state.metadata()?.modified()?;
+        invert(state, 0)?;
+        state.set_modified(modified)
+    })?;
     task.limits.boot = SHORT;
-    expect(&run(&bench, &task)?, OutcomeKind::HarnessError, "checkpoint")?;
+    expect(&run(&bench, &task)?, OutcomeKind::HarnessError, "did not come back to life")?;
     expect(&run(&bench, &task)?, OutcomeKind::Passed, "")
+}
+
+/// The cell passes, and not in the guest that was tampered with.
+fn is_made_anew(name: &str, tamper: fn(&File) -> io::Result<()>) -> Result<(), Failed> {
+    let task = task(name, "selftest_holds")?;
+    let bench = own_checkpoints(&task)?;
+    let path = state(&bench, &task)?;
+    change(&path, tamper)?;
+    let written = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
+    let tampered = written(&path).map_err(|error| format!("look at the state: {error}"))?;
+    expect(&run(&bench, &task)?, OutcomeKind::Passed, "")?;
+    if written(&path).map_err(|error| format!("look at the state: {error}"))? == tampered {
+        return Err("the cell passed in a guest that was tampered with".into());
+    }
+    Ok(())
+}
+
+fn invert(state: &File, offset: u64) -> io::Result<()> {
+    let mut byte = [0];
+    state.read_exact_at(&mut byte, offset)?;
+    state.write_all_at(&[!byte[0]], offset)
+}
+
+fn change(path: &Path, tamper: impl FnOnce(&File) -> io::Result<()>) -> Result<(), Failed> {
+    let changed = File::options().read(true).write(true).open(path).and_then(|state| tamper(&state));
+    changed.map_err(|error| format!("change {}: {error}", path.display()).into())
 }

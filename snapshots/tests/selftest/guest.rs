@@ -3,16 +3,17 @@
 //! One guest of a self-test.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fs_harness::record::{OutcomeKind, Record};
 use libtest_mimic::Failed;
 use workloads::catalogue;
 use xtask::bench::Bench;
 use xtask::cell::{self, Task};
+use xtask::qemu::checkpoint;
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -46,6 +47,28 @@ pub(crate) fn expect(record: &Record, kind: OutcomeKind, says: &str) -> Result<(
         return Ok(());
     }
     Err(format!("expected '{kind}' saying '{says}', but it {}: {}", outcome.kind, outcome.detail).into())
+}
+
+/// A bench like that of this run, with checkpoints of its own that no earlier run has made: those of the
+/// cells stay whole.
+pub(crate) fn own_checkpoints(task: &Task) -> Result<Bench, Failed> {
+    let mut own = bench()?.clone();
+    own.machine.image = task.folder.with_extension("cpio");
+    let ordinary = &bench()?.machine.image;
+    fs::create_dir_all(task.folder.parent().unwrap_or(&task.folder))
+        .and_then(|()| fs::copy(ordinary, &own.machine.image).map(drop))
+        .map_err(|error| format!("copy the image: {error}"))?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    own.environment.insert("qemu".to_owned(), format!("of {} at {now:?}", task.folder.display()));
+    Ok(own)
+}
+
+/// The state of the checkpoint from which the task's cell starts, made first if need be.
+pub(crate) fn state(bench: &Bench, task: &Task) -> Result<PathBuf, Failed> {
+    let qemu = bench.environment.get("qemu").map_or("", String::as_str);
+    let made = checkpoint::ensure(&bench.machine, qemu, task.cell.setup, cell::limits(bench));
+    let made = made.map_err(|error| format!("{error:#}"))?.map_err(|_| "no checkpoint could be made")?;
+    Ok(made.state)
 }
 
 /// Waits until a process id stands in the file.

@@ -175,7 +175,7 @@ impl Channels {
                 said = self.log.next() => said.and_then(of_log),
                 said = self.console.next() => said.map(of_console),
                 event = next_of(&mut self.qmp) => event,
-                Err(error) = finished(&mut self.command) => Some(Event::Refused(error.to_string())),
+                Some(why) = refusal(&mut self.command) => Some(Event::Refused(why)),
                 status = qemu.wait() => Some(Event::Ended(status.context("wait for QEMU")?)),
                 () = sleep_until(deadline.into()) => Some(Event::Expired),
                 said = said_by(&mut self.relay) => Some(said),
@@ -312,10 +312,14 @@ async fn next_of(qmp: &mut Option<(Qmp, Events)>) -> Option<Event> {
     }
 }
 
-/// The result of a command under way, once; nothing ever where there is none.
-async fn finished(command: &mut Option<Command>) -> Result<(), qapi::ExecuteError> {
+/// Why QEMU refused the command under way, once; nothing ever where there is none. That QEMU did not live
+/// to answer is no refusal: its end is an event of its own.
+async fn refusal(command: &mut Option<Command>) -> Option<String> {
     let Some(running) = command else { return std::future::pending().await };
     let result = running.await;
     *command = None;
-    result
+    match result {
+        Err(qapi::ExecuteError::Qapi(error)) => Some(error.to_string()),
+        Err(qapi::ExecuteError::Io(_)) | Ok(()) => None,
+    }
 }

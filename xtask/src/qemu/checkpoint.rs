@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::guest::{self, Limits, Seen};
 use super::machine::{Channels, Machine};
 use super::script::Script;
-use crate::{artefacts, cache};
+use super::seal::{self, Seal};
+use crate::{artefacts, cache, note};
 
 /// Of how many benches the checkpoints are kept: they are some tens of MiB a setup.
-const KEPT: usize = 3;
+const KEPT: usize = 6;
 
 /// A saved guest.
 pub struct Checkpoint {
@@ -28,9 +29,10 @@ pub struct Checkpoint {
     past: Past,
 }
 
-/// What the guest had said before it was saved.
+/// What the guest had said before it was saved, and what its files were like.
 #[derive(Serialize, Deserialize)]
 struct Past {
+    seals: Vec<Seal>,
     log: Vec<LogRecord>,
     console: String,
 }
@@ -38,8 +40,7 @@ struct Past {
 impl Checkpoint {
     /// Removes a checkpoint that QEMU does not restore, so that the next run makes it anew.
     pub fn forget(&self) -> Result<()> {
-        let folder = self.state.parent().context("a checkpoint without a folder")?;
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+        remove(self.state.parent().context("a checkpoint without a folder")?)
     }
 
     /// Puts what was said before the checkpoint in front of what was seen after it.
@@ -65,6 +66,10 @@ pub fn ensure(
     let _guard = cache::lock(&format!("checkpoint-{setup}-{key}"))?;
     if let Some(found) = load(&folder)? {
         return Ok(Ok(found));
+    }
+    if folder.exists() {
+        note!("the checkpoint of {setup} is not as it was saved, and is made anew");
+        remove(&folder)?;
     }
     let start = match setup {
         Setup::None => None,
@@ -95,7 +100,7 @@ fn make(
         return Ok(Err(Box::new(seen)));
     }
     wait_for(&scratch.path().join("state"))?;
-    let past = Past { log: seen.log, console: seen.console };
+    let past = Past { seals: seal::all_in(scratch.path())?, log: seen.log, console: seen.console };
     let text = serde_json::to_vec(&past).context("turn a kernel log into JSON")?;
     cache::write_whole(&scratch.path().join("past.json"), &text)?;
     cache::publish(scratch.path(), folder)?;
@@ -114,14 +119,19 @@ fn wait_for(state: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The checkpoint in a folder; none where there is none, or its files are not as they were.
 fn load(folder: &Path) -> Result<Option<Checkpoint>> {
     let past = folder.join("past.json");
     if !past.exists() {
         return Ok(None);
     }
     let text = fs::read(&past).with_context(|| format!("cannot read {}", past.display()))?;
-    let past = serde_json::from_slice(&text).with_context(|| format!("{} is damaged", past.display()))?;
-    Ok(Some(Checkpoint { state: folder.join("state"), past }))
+    let whole = serde_json::from_slice(&text).ok().filter(|past: &Past| seal::hold(folder, &past.seals));
+    Ok(whole.map(|past| Checkpoint { state: folder.join("state"), past }))
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
 /// All that a checkpoint depends on: the whole command line, which names the kernel and the image by

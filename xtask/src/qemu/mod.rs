@@ -12,6 +12,7 @@ mod lines;
 pub mod machine;
 mod relay;
 pub mod script;
+mod seal;
 
 /// The emulator.
 pub const PROGRAM: &str = "qemu-system-x86_64";
