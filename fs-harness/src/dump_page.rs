@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One `dump_page()` report, line by line.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DumpPage {
     /// References to the folio; a pin of a single page adds 1024.
     pub refcount: i32,
@@ -34,7 +36,8 @@ pub struct DumpPage {
 }
 
 /// The `head:` line of a large folio.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Head {
     /// The folio has 2^order pages.
     pub order: u32,
@@ -49,7 +52,8 @@ pub struct Head {
 }
 
 /// The `aops:` line of a folio with a mapping.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Owner {
     /// Symbol of the address space operations, as `ext4_da_aops`.
     pub aops: String,
@@ -60,7 +64,7 @@ pub struct Owner {
 }
 
 /// What `dump_page` calls the folio.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Anonymous memory.

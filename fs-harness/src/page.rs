@@ -3,12 +3,14 @@
 //! One page as seen at one step, by two witnesses: `dump_page()` and the driver's structured state.
 
 use pinblk_abi as abi;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dump_page::DumpPage;
 
 /// What pinblk read from the page's folio.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PageState {
     /// Page frame number.
     pub pfn: u64,
@@ -63,7 +65,8 @@ impl From<&abi::PageState> for PageState {
 }
 
 /// A page at one step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Page {
     /// Which page, in the scenario's words.
     pub name: String,

@@ -7,20 +7,23 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Cell;
 use crate::page::Page;
 
-/// Version of [`Record`], raised by any change of meaning.
-pub const SCHEMA: u32 = 1;
+/// Version of [`Record`], raised by every change of its fields or of what they mean; `docs/record.md` says which.
+pub const SCHEMA: u32 = 2;
 
 /// Everything known about one run of one cell.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// The cell that ran.
+    /// The cell that ran: `scenario::setup::acquisition::policy`.
+    #[schemars(with = "String", regex(pattern = "^[a-z0-9_]+(::[a-z0-9-]+){3}$"))]
     pub cell: Cell,
     /// Where it ran: "accelerator", "kernel" and so on.
     pub environment: BTreeMap<String, String>,
@@ -57,7 +60,8 @@ impl Record {
 }
 
 /// How a cell ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// Which of the ends.
     pub kind: OutcomeKind,
@@ -66,7 +70,7 @@ pub struct Outcome {
 }
 
 /// The ends that a cell can come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeKind {
     /// Every check held, and the kernel's log is clean.
@@ -103,7 +107,7 @@ impl fmt::Display for OutcomeKind {
 }
 
 /// A rendering beside its reviewed snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotMatch {
     /// They are the same.
@@ -113,7 +117,8 @@ pub enum SnapshotMatch {
 }
 
 /// A named moment inside a scenario.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Step {
     /// What has just happened, in the scenario's words.
     pub name: String,
@@ -139,7 +144,8 @@ impl Step {
 }
 
 /// Acquired and released pages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Counted {
     /// Pages acquired.
     pub acquired: u64,
@@ -169,7 +175,8 @@ impl Counted {
 }
 
 /// Bios of one direction and class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Traffic {
     /// To or from the device.
     pub direction: Direction,
@@ -186,7 +193,7 @@ pub struct Traffic {
 }
 
 /// Direction of a bio.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// From the device.
@@ -196,7 +203,7 @@ pub enum Direction {
 }
 
 /// Whose pages a bio carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Pinned by the submitter for this bio, as O_DIRECT does.
@@ -210,7 +217,8 @@ pub enum Class {
 }
 
 /// A property that must hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Check {
     /// The property, in words.
     pub text: String,
@@ -221,7 +229,7 @@ pub struct Check {
 }
 
 /// What became of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The property holds.
@@ -231,7 +239,8 @@ pub enum Verdict {
 }
 
 /// A line of the kernel's log that a rule picked out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct LogLine {
     /// Sequence number in the kernel's log.
     pub seq: u64,
@@ -242,7 +251,8 @@ pub struct LogLine {
 }
 
 /// When something happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Timing {
     /// What.
     pub what: String,

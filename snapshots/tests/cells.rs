@@ -5,14 +5,16 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::{env, fs};
 
 use fs_harness::cell::Cell;
-use fs_harness::record::{OutcomeKind, Record, SnapshotMatch};
+use fs_harness::record::{Outcome, OutcomeKind, Record, SnapshotMatch};
 use fs_harness::render::render;
 use libtest_mimic::{Arguments, Failed, Trial};
 use workloads::catalogue;
 use xtask::bench::Bench;
-use xtask::{cell, report};
+use xtask::cell;
+use xtask::report::{junit, text};
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -27,23 +29,44 @@ fn main() {
 }
 
 fn check(cell: &Cell) -> Result<(), Failed> {
+    if env::var("NEXTEST_ATTEMPT").is_ok_and(|attempt| attempt != "1") {
+        return Err("a cell runs once, and what its first attempt left stands".into());
+    }
     let bench = BENCH.as_ref()?;
     let task = cell::task(bench, cell);
     let mut record = cell::run(bench, &task).map_err(|error| format!("{error:#}"))?;
     let compared = compare(&record);
     record.snapshot = Some(if compared.is_ok() { SnapshotMatch::Same } else { SnapshotMatch::Differs });
+    if let Err(fault) = against_the_schema(&record) {
+        let detail = format!("the record is not as docs/record.schema.json says: {fault}");
+        record.outcome = Outcome { kind: OutcomeKind::HarnessError, detail };
+    }
     cell::save(&task.folder, &record).map_err(|error| format!("{error:#}"))?;
+    if env::var_os("NEXTEST").is_some() {
+        // For nextest's own JUnit report.
+        print!("{}", junit::attachments(&task.folder));
+    }
     if record.outcome.kind != OutcomeKind::Passed {
         return Err(format!("{}: {}", record.outcome.kind, record.outcome.detail).into());
     }
     compared.map_err(|()| "the snapshot differs; if it should, `cargo xtask review` accepts it".into())
 }
 
+/// Whether a record that a guest really left is what the documentation tells others to expect.
+fn against_the_schema(record: &Record) -> Result<(), String> {
+    let path = xtask::workspace().join("docs/record.schema.json");
+    let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let schema = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let validator = jsonschema::validator_for(&schema).map_err(|error| error.to_string())?;
+    let record = serde_json::to_value(record).map_err(|error| error.to_string())?;
+    validator.validate(&record).map_err(|error| format!("{error} at {}", error.instance_path()))
+}
+
 /// Compares with the reviewed file. The comparison is our own: the environment can make insta pass
 /// anything. insta prints the difference and keeps the new text for review.
 fn compare(record: &Record) -> Result<(), ()> {
     let text = render(record);
-    if report::reviewed(record).is_some_and(|reviewed| reviewed.trim_end() == text.trim_end()) {
+    if text::reviewed(record).is_some_and(|reviewed| reviewed.trim_end() == text.trim_end()) {
         return Ok(());
     }
     let mut settings = insta::Settings::clone_current();

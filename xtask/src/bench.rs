@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -15,10 +15,24 @@ use crate::host::setup;
 use crate::kernel::flavour::Flavour;
 use crate::qemu::accelerator::{Accelerator, Wish};
 use crate::qemu::machine::Machine;
-use crate::{artefacts, cache, image, kernel, module, qemu, say};
+use crate::{artefacts, cache, image, kernel, module, qemu, say, seed};
 
 /// Names the file of the bench to the processes of tests.
 pub const VARIABLE: &str = "PINBED_BENCH";
+
+/// What of the environment the first line of a run says.
+const HEADER: &[&str] = &[
+    "accelerator",
+    "qemu",
+    "machine",
+    "cpu",
+    "kernel",
+    "config",
+    "module",
+    "seed",
+    "isolation",
+    "host load",
+];
 
 /// What every cell starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -29,6 +43,15 @@ pub enum Isolation {
     Checkpoint,
     /// A guest that boots.
     Boot,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Boot => "boot",
+        })
+    }
 }
 
 /// What a run is to use.
@@ -42,6 +65,9 @@ pub struct Options {
     /// What every cell starts from.
     #[arg(long, value_enum, default_value_t, value_name = "START")]
     isolation: Isolation,
+    /// Makes the order in which cells start, and chooses those that `test` runs from both starts [default: by the guest's image]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 impl Options {
@@ -61,7 +87,8 @@ impl Options {
         let accel = (self.accel != Wish::default()).then(|| format!("--accel {}", name(&self.accel)));
         let isolation = (self.isolation != Isolation::default())
             .then(|| format!("--isolation {}", name(&self.isolation)));
-        [series, flavour, accel, isolation].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        let seed = self.seed.map(|seed| format!("--seed {seed}"));
+        [series, flavour, accel, isolation, seed].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -72,6 +99,8 @@ pub struct Bench {
     pub machine: Machine,
     /// What every cell starts from.
     pub isolation: Isolation,
+    /// See [`crate::seed`].
+    pub seed: u64,
     /// What a reader of a record must know of it, by name.
     pub environment: BTreeMap<String, String>,
 }
@@ -86,20 +115,18 @@ impl Bench {
         let accelerator = Accelerator::choose(options.accel, &kernel.vmlinux)?;
         let machine = Machine { accelerator, kernel: kernel.vmlinux.clone(), image: image.path };
         let isolation = options.isolation;
+        let seed = options.seed.unwrap_or_else(|| seed::of_image(&image.hash));
         let environment = BTreeMap::from([
-            ("accelerator", format!("{} ({})", machine.accelerator.name, machine.accelerator.why)),
-            ("qemu", qemu_version()?),
-            ("machine", Machine::TYPE.to_owned()),
-            ("cpu", machine.cpu().to_owned()),
             ("kernel", format!("{} (package {})", kernel.release, kernel.version)),
             ("config", kernel.config_hash),
             ("module", module.build_id),
             ("image", image.hash),
-            ("isolation", if isolation == Isolation::Boot { "boot" } else { "checkpoint" }.to_owned()),
+            ("seed", seed.to_string()),
+            ("isolation", isolation.to_string()),
             ("options", options.typed()),
         ]);
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let bench = Self { machine, isolation, environment };
+        let bench = Self { machine, isolation, seed, environment }.describe_host()?;
         let text = serde_json::to_vec_pretty(&bench).context("write down the bench")?;
         cache::write_whole(&file(), &text)?;
         Ok(bench)
@@ -115,12 +142,32 @@ impl Bench {
         serde_json::from_slice(&text).with_context(|| format!("{} is of another version", file.display()))
     }
 
+    /// Adds to the environment what depends on the host.
+    fn describe_host(mut self) -> Result<Self> {
+        let Accelerator { name, why } = &self.machine.accelerator;
+        let host = [
+            ("accelerator", format!("{name} ({why})")),
+            ("qemu", qemu_version()?),
+            ("machine", Machine::TYPE.to_owned()),
+            ("cpu", self.machine.cpu().to_owned()),
+        ];
+        self.environment.extend(host.map(|(name, value)| (name.to_owned(), value)));
+        Ok(self)
+    }
+
     /// One line for the top of a run.
     pub fn header(&self) -> String {
-        let words = ["accelerator", "qemu", "machine", "cpu", "kernel", "config", "module", "isolation"]
-            .map(|name| format!("{name} {}", self.environment.get(name).map_or("unknown", String::as_str)));
-        format!("{}, host load {}", words.join(", "), host_load())
+        header(|name| match self.environment.get(name) {
+            Some(value) => value.clone(),
+            None if name == "host load" => host_load(),
+            None => "unknown".to_owned(),
+        })
     }
+}
+
+/// The first line of a run: what a reader must know of where its cells ran.
+pub fn header(value: impl Fn(&str) -> String) -> String {
+    HEADER.iter().map(|name| format!("{name} {}", value(name))).collect::<Vec<_>>().join(", ")
 }
 
 /// Runnable tasks of the host, averaged over the last minute.
@@ -154,4 +201,27 @@ fn qemu_version() -> Result<String> {
     let text = Command::new(qemu::PROGRAM).arg("--version").read()?;
     let version = text.lines().next().and_then(|line| line.split_once("version "));
     Ok(version.map_or("unknown", |(_, version)| version).to_owned())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A bench that nothing runs on.
+    pub(crate) fn bench() -> Bench {
+        let accelerator = Accelerator { name: "tcg".into(), why: "asked for".into() };
+        let machine = Machine { accelerator, kernel: "/vmlinux".into(), image: "/image".into() };
+        let isolation = Isolation::default();
+        Bench { machine, isolation, seed: 1, environment: BTreeMap::new() }
+    }
+
+    #[test]
+    fn the_first_line_names_all_that_a_reader_must_know() {
+        let mut bench = bench();
+        bench.environment.insert("kernel".to_owned(), "7.3.4".to_owned());
+        let header = bench.header();
+        assert!(header.starts_with("accelerator unknown, "), "{header}");
+        assert!(header.contains(", kernel 7.3.4, "), "{header}");
+        assert!(header.contains(", host load "), "{header}");
+    }
 }

@@ -8,12 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use fs_harness::cell::Cell;
 use fs_harness::kernel_log;
 use fs_harness::protocol::AgentFault;
-use fs_harness::record::{Outcome, OutcomeKind, Record};
+use fs_harness::record::{Outcome, OutcomeKind, Record, SCHEMA};
 use fs_harness::render::render;
+use serde::Deserialize;
 
 use crate::bench::{self, Bench, Isolation};
 use crate::host::command::quoted;
@@ -25,6 +26,10 @@ use crate::{artefacts, cache};
 
 /// The record in a cell's folder.
 const RECORD: &str = "record.json";
+
+/// What a cell leaves in its folder for people, the record first.
+pub const ARTEFACTS: &[&str] =
+    &[RECORD, "snapshot.txt", "dump_page.txt", "kernel.log", "console.log", "command.sh"];
 
 /// Holds the process id of QEMU while a cell runs.
 pub const PID: &str = "qemu.pid";
@@ -123,7 +128,23 @@ pub fn load(folder: &Path) -> Result<Option<Record>> {
         return Ok(None);
     }
     let json = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&json).map(Some).with_context(|| format!("{} is no record", path.display()))
+    parse(&json).with_context(|| path.display().to_string()).map(Some)
+}
+
+/// A record of this version, from its JSON.
+fn parse(json: &[u8]) -> Result<Record> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let Version { schema } = serde_json::from_slice(json).context("this is no record")?;
+    if schema != SCHEMA {
+        bail!(
+            "the record has version {schema} and this pinbed reads version {SCHEMA}; read it with the pinbed \
+             that wrote it, or run the cell again"
+        );
+    }
+    serde_json::from_slice(json).context("the record is damaged")
 }
 
 /// Removes what earlier runs left in a cell's folder.
@@ -188,4 +209,31 @@ fn dumps(record: &Record) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_another_version_is_refused_in_one_sentence() {
+        let (cell, _) = workloads::catalogue::cells().next().unwrap();
+        let record = Record::new(cell, BTreeMap::new());
+        let mut json = serde_json::to_value(&record).unwrap();
+        assert_eq!(parse(json.to_string().as_bytes()).unwrap(), record);
+        for other in [SCHEMA - 1, SCHEMA + 1] {
+            json["schema"] = other.into();
+            let error = format!("{:#}", parse(json.to_string().as_bytes()).unwrap_err());
+            assert!(
+                error.starts_with(&format!("the record has version {other} and this pinbed reads")),
+                "{error}"
+            );
+        }
+        json["schema"] = SCHEMA.into();
+        json["outcome"] = "fine".into();
+        let error = format!("{:#}", parse(json.to_string().as_bytes()).unwrap_err());
+        assert!(error.starts_with("the record is damaged: "), "{error}");
+    }
 }

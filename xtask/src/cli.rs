@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
-use xtask::{CANNOT, bench, exec, kernel, list, module, review, run, test, tidy};
+use xtask::report::shards;
+use xtask::{CANNOT, bench, exec, kernel, list, module, review, run, schema, test, tidy};
 
 /// A test bed for filesystems and pinned pages.
 #[derive(Parser)]
@@ -57,8 +58,20 @@ Exit codes: the program's own; 126 and 127 where it cannot be started, 2 where t
     Exec(exec::Arguments),
     /// List the cells; touches nothing.
     List(list::Arguments),
+    /// Merge what the shards of a run left behind into one report.
+    #[command(after_help = "Examples:
+  cargo xtask report shard-1 shard-2   copies of target/pinbed/cells of two machines
+  cargo xtask report target/pinbed     what ran here
+
+Fails, as a run does, if a cell did not do what is demanded; and if a cell is missing, ran twice, or ran on another kernel or module than the others.")]
+    Report(shards::Arguments),
     /// Review snapshots that changed, and accept them or not.
     Review,
+    /// Print the JSON schema of a record.
+    #[command(after_help = "docs/record.md describes the record. After a change of its types:
+
+  cargo xtask schema > docs/record.schema.json")]
+    Schema,
     /// Show what the host has and what it lacks; changes nothing.
     Doctor,
     /// Install what the host lacks.
@@ -96,6 +109,7 @@ impl Cli {
         match self.command {
             Command::Doctor => return Ok(if doctor::main()? { ExitCode::SUCCESS } else { CANNOT.into() }),
             Command::Tidy => return Ok(if tidy::main()? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Command::Schema => schema::main()?,
             Command::Setup => setup::main()?,
             Command::Kernel { choice, update } => kernel::main(&choice, update)?,
             Command::Module { choice } => module::main(&choice)?,
@@ -104,6 +118,7 @@ impl Cli {
             Command::Exec(arguments) => return exec::main(&arguments),
             Command::Run(arguments) => return run::main(&arguments),
             Command::Test(arguments) => return test::main(&arguments),
+            Command::Report(arguments) => return shards::main(&arguments),
             Command::Review => return review::main(),
         }
         Ok(ExitCode::SUCCESS)

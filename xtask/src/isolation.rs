@@ -4,51 +4,43 @@
 //! the other way round, and must leave the same text.
 
 use anyhow::Result;
-use fs_harness::cell::Cell;
-use fs_harness::record::Record;
 use fs_harness::render::render;
 
 use crate::bench::{Bench, Isolation};
 use crate::cell::{self, Task};
-use crate::{artefacts, report, say};
+use crate::report::{Ending, text};
+use crate::{artefacts, say, seed};
 
 /// How many cells run both ways.
 const SAMPLE: usize = 2;
 
-/// Runs a sample of the cells again; true where each left the text that its record has.
-pub fn check(bench: &Bench, records: &[Record], seed: u64) -> Result<bool> {
+/// Runs a sample of the cells again, and names each that did not leave the text that its record has.
+pub fn check(bench: &Bench, endings: &[Ending]) -> Result<Vec<String>> {
     let (isolation, other) = match bench.isolation {
         Isolation::Boot => (Isolation::Checkpoint, "a checkpoint"),
         Isolation::Checkpoint => (Isolation::Boot, "a boot"),
     };
-    let bench = Bench { isolation, ..bench.clone() };
-    let mut fine = true;
-    for record in sample(records, seed) {
+    let mut bench = Bench { isolation, ..bench.clone() };
+    bench.environment.insert("isolation".to_owned(), isolation.to_string());
+    let mut differences = Vec::new();
+    for Ending { record, .. } in sample(endings, bench.seed) {
         let cell = &record.cell;
         let folder = artefacts().join("isolation").join(cell.path());
-        let booted = cell::run(&bench, &Task { folder, ..cell::task(&bench, cell) })?;
-        let same = render(&booted) == render(record);
-        say!("{cell} from {other}, seed {seed}: {}", if same { "the same" } else { "DIFFERENT" });
+        let again = cell::run(&bench, &Task { folder, ..cell::task(&bench, cell) })?;
+        let same = render(&again) == render(record);
+        say!("{cell} from {other}: {}", if same { "the same" } else { "DIFFERENT" });
         if !same {
-            say!("{}", report::difference(&render(record), &render(&booted)));
+            say!("{}", text::difference(&render(record), &render(&again)));
+            differences.push(format!("{cell} leaves another text when it starts from {other}"));
         }
-        fine &= same;
     }
-    Ok(fine)
-}
-
-/// The seed that the guest's image makes: another for each change of a scenario or of the driver, and the
-/// same for the same tree.
-pub fn seed(bench: &Bench) -> u64 {
-    let image = bench.environment.get("image").map_or("", String::as_str);
-    u64::from_str_radix(image.get(..8).unwrap_or_default(), 16).unwrap_or_default()
+    Ok(differences)
 }
 
 /// The cells whose names the seed puts first.
-fn sample(records: &[Record], seed: u64) -> Vec<&Record> {
-    let rank = |cell: &Cell| blake3::hash(format!("{seed} {cell}").as_bytes()).to_hex();
-    let mut all: Vec<&Record> = records.iter().collect();
-    all.sort_by_cached_key(|record| rank(&record.cell).to_string());
+fn sample(endings: &[Ending], seed: u64) -> Vec<&Ending> {
+    let mut all: Vec<&Ending> = endings.iter().collect();
+    seed::order(&mut all, seed, |ending| ending.record.cell.to_string());
     all.truncate(SAMPLE);
     all
 }
@@ -56,15 +48,18 @@ fn sample(records: &[Record], seed: u64) -> Vec<&Record> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use fs_harness::record::Record;
 
     use super::*;
 
     #[test]
     fn a_seed_always_names_the_same_cells_and_another_seed_others() {
-        let records: Vec<Record> =
-            workloads::catalogue::cells().map(|(cell, _)| Record::new(cell, BTreeMap::new())).collect();
-        let names =
-            |seed| sample(&records, seed).iter().map(|record| record.cell.to_string()).collect::<Vec<_>>();
+        let ending =
+            |cell| Ending { record: Record::new(cell, BTreeMap::new()), folder: PathBuf::new(), round: 0 };
+        let endings: Vec<Ending> = workloads::catalogue::cells().map(|(cell, _)| ending(cell)).collect();
+        let names = |seed| sample(&endings, seed).iter().map(|ending| ending.name()).collect::<Vec<_>>();
         assert_eq!(names(7).len(), SAMPLE);
         assert_eq!(names(7), names(7));
         assert!((0..8).any(|seed| names(seed) != names(7)));

@@ -1,150 +1,120 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Records, as people read them: a line, a table, a failure on one screen, a summary.
+//! What a run comes to: shown to a person, and written down for machines. All of it is made from records.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use comfy_table::{Table, presets};
-use fs_harness::record::{OutcomeKind, Record, SnapshotMatch, Verdict};
-use fs_harness::render::render;
-use similar::TextDiff;
+use anyhow::{Context, Result};
+use fs_harness::record::{OutcomeKind, Record, SnapshotMatch};
 
-use crate::workspace;
+use crate::{artefacts, cache, cell, say};
 
-/// Lines of the kernel's log in a failure report.
-const LOG_LINES: usize = 20;
+pub mod junit;
+pub mod ktap;
+pub mod shards;
+pub mod text;
 
-/// How one cell ended, as it ends.
-pub fn line(record: &Record, number: usize, of: usize) -> String {
-    let seconds = seconds(record);
-    let detail = record.outcome.detail.as_str();
-    let separator = if detail.is_empty() { "" } else { ": " };
-    format!("{number:>3}/{of} {:<14} {seconds:>6} {}{separator}{detail}", record.outcome.kind, record.cell)
+/// One run of one cell.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// What it left behind.
+    pub record: Record,
+    /// Where its artefacts are.
+    pub folder: PathBuf,
+    /// Which run of this cell it is, from 0.
+    pub round: usize,
 }
 
-/// Every cell and its outcome.
-pub fn table(records: &[Record], passed: fn(&Record) -> bool) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["outcome", "cell", "checks", "time"]);
-    for record in records {
-        let holding = record.checks.iter().filter(|check| check.verdict == Verdict::Holds).count();
-        let ending = if passed(record) { record.outcome.kind.to_string() } else { shortcoming(record) };
-        let checks = format!("{holding} of {} hold", record.checks.len());
-        table.add_row([ending, record.cell.to_string(), checks, seconds(record)]);
-    }
-    table.to_string()
-}
-
-/// How a cell ended that did not pass, which one whose own checks hold can fail to do.
-fn shortcoming(record: &Record) -> String {
-    match (record.outcome.kind, record.snapshot) {
-        (OutcomeKind::Passed, Some(SnapshotMatch::Differs)) => "snapshot differs".to_owned(),
-        (OutcomeKind::Passed, _) => "not compared".to_owned(),
-        (kind, _) => kind.to_string(),
-    }
-}
-
-/// All that a person needs of a cell that did not pass, on one screen. Its artefacts are in `folder`.
-pub fn failure(record: &Record, folder: &Path) -> String {
-    let detail = record.outcome.detail.as_str();
-    let separator = if detail.is_empty() { "" } else { ": " };
-    let mut text = format!("\n{}\n  {}{separator}{detail}\n", record.cell, shortcoming(record));
-    for check in record.checks.iter().filter(|check| check.verdict == Verdict::Violated) {
-        // Writing to a String never fails.
-        let _ = writeln!(text, "  violated: {}", check.text);
-        if let Some(detail) = &check.detail {
-            let _ = writeln!(text, "            {detail}");
+impl Ending {
+    /// The cell, and which run of it where there are several.
+    pub fn name(&self) -> String {
+        match self.round {
+            0 => self.record.cell.to_string(),
+            round => format!("{} round {round}", self.record.cell),
         }
     }
-    if let Some(reviewed) = reviewed(record) {
-        let _ = write!(text, "{}", indented(&difference(&reviewed, &render(record))));
+}
+
+/// What a cell has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// To pass.
+    Pass,
+    /// To pass, and to look as its reviewed snapshot does.
+    MatchSnapshot,
+}
+
+impl Demand {
+    /// Whether a cell did that.
+    pub fn is_met(self, record: &Record) -> bool {
+        let looks_right = self == Self::Pass || record.snapshot == Some(SnapshotMatch::Same);
+        record.outcome.kind == OutcomeKind::Passed && looks_right
     }
-    if let Some(step) = record.steps.last() {
-        let _ = writeln!(text, "  last step: {}", step.name);
+}
+
+/// All cells of a run.
+pub struct Report {
+    /// In the order in which they are shown.
+    pub endings: Vec<Ending>,
+    /// What was demanded of each.
+    pub demand: Demand,
+    /// What is wrong beside them, in a sentence each.
+    pub complaints: Vec<String>,
+}
+
+/// What a report with complaints fails at, beside its cells.
+const AS_A_WHOLE: &str = "the run as a whole";
+
+/// Removes the report of an earlier run, which must not stand for one that came to no end.
+pub fn forget() -> Result<()> {
+    cell::forget(&folder())
+}
+
+fn folder() -> PathBuf {
+    artefacts().join("report")
+}
+
+impl Report {
+    /// What one run of cells came to.
+    pub fn new(endings: Vec<Ending>, demand: Demand) -> Self {
+        Self { endings, demand, complaints: Vec::new() }
     }
-    for (name, what) in [("kernel.log", "kernel log"), ("console.log", "console")] {
-        let log = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        if !lines.is_empty() {
-            let _ = writeln!(text, "  end of the {what}:");
+
+    /// Whether every cell did what was demanded, and nothing else is wrong.
+    pub fn is_fine(&self) -> bool {
+        self.complaints.is_empty() && self.endings.iter().all(|ending| self.demand.is_met(&ending.record))
+    }
+
+    /// Prints a table and a screen for each cell that fell short.
+    pub fn show(&self) {
+        say!("{}", text::table(self));
+        for ending in self.endings.iter().filter(|ending| !self.demand.is_met(&ending.record)) {
+            say!("{}", text::failure(ending));
         }
-        for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
-            let _ = writeln!(text, "    {line}");
+        for complaint in &self.complaints {
+            say!("{complaint}");
         }
     }
-    let options = record.environment.get("options").map_or("", String::as_str);
-    let again = format!("cargo xtask run {} {options}", record.cell);
-    let _ = writeln!(text, "  again:     {}", again.trim_end());
-    let _ = writeln!(text, "  artefacts: {}", folder.display());
-    text
-}
 
-/// How a text differs from what was expected, with three lines of context.
-pub fn difference(expected: &str, found: &str) -> String {
-    TextDiff::from_lines(expected, found).unified_diff().to_string()
-}
-
-/// The end of a run.
-pub fn summary(records: &[Record], passed: fn(&Record) -> bool) -> String {
-    let skipped = records.iter().filter(|record| record.outcome.kind == OutcomeKind::Skipped).count();
-    let passed = records.iter().filter(|record| passed(record)).count();
-    let failed = records.len() - passed - skipped;
-    let counts = format!("cells: {passed} passed, {failed} failed, {skipped} skipped");
-    if skipped == 0 {
-        return counts;
-    }
-    format!("{counts}\na skipped cell fails the run: the kernels of pinbed have all that cells require")
-}
-
-/// The text of the cell's reviewed snapshot: what follows insta's own header.
-pub fn reviewed(record: &Record) -> Option<String> {
-    let file = workspace().join("snapshots").join(record.cell.path()).with_extension("snap");
-    let text = std::fs::read_to_string(file).ok()?;
-    text.splitn(3, "---\n").nth(2).map(str::to_owned)
-}
-
-fn indented(text: &str) -> String {
-    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
-}
-
-fn seconds(record: &Record) -> String {
-    record.timings.last().map_or_else(|| "-".to_owned(), |timing| format!("{:.1} s", timing.seconds))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use fs_harness::record::Outcome;
-
-    use super::*;
-
-    fn record(kind: OutcomeKind, snapshot: Option<SnapshotMatch>) -> Record {
-        let (cell, _) = workloads::catalogue::cells().next().unwrap();
-        let environment = BTreeMap::from([("options".to_owned(), "--isolation boot".to_owned())]);
-        let outcome = Outcome { kind, detail: String::new() };
-        Record { outcome, snapshot, ..Record::new(cell, environment) }
+    /// Writes the report for machines and prints the last words of a run.
+    pub fn conclude(&self) -> Result<()> {
+        let folder = folder();
+        self.write(&folder)?;
+        say!("report: {}/{{cells.ktap,junit.xml,records.jsonl}}", folder.display());
+        say!("{}", text::summary(self));
+        Ok(())
     }
 
-    #[test]
-    fn a_failure_shows_the_log_of_its_own_folder_and_how_to_repeat_it() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("kernel.log"), "of this round\n").unwrap();
-        let record = record(OutcomeKind::Passed, Some(SnapshotMatch::Differs));
-        let text = failure(&record, folder.path());
-        assert!(text.contains("\n  snapshot differs\n"), "{text}");
-        assert!(text.contains("\n    of this round\n"), "{text}");
-        assert!(text.contains(&format!("cargo xtask run {} --isolation boot\n", record.cell)), "{text}");
-        assert!(text.ends_with(&format!("artefacts: {}\n", folder.path().display())), "{text}");
-    }
-
-    #[test]
-    fn a_skip_is_counted_apart_and_explained() {
-        let passed = |record: &Record| record.outcome.kind == OutcomeKind::Passed;
-        let records = [record(OutcomeKind::Passed, None), record(OutcomeKind::Skipped, None)];
-        assert_eq!(summary(&records[..1], passed), "cells: 1 passed, 0 failed, 0 skipped");
-        let text = summary(&records, passed);
-        assert!(text.starts_with("cells: 1 passed, 0 failed, 1 skipped\na skipped cell fails"), "{text}");
+    fn write(&self, folder: &Path) -> Result<()> {
+        let mut lines = String::new();
+        for ending in &self.endings {
+            let line = serde_json::to_string(&ending.record).context("turn a record into JSON")?;
+            // Writing to a String never fails.
+            let _ = writeln!(lines, "{line}");
+        }
+        cache::write_whole(&folder.join("cells.ktap"), ktap::render(self).as_bytes())?;
+        cache::write_whole(&folder.join("junit.xml"), junit::render(self)?.as_bytes())?;
+        cache::write_whole(&folder.join("records.jsonl"), lines.as_bytes())
     }
 }

@@ -3,6 +3,7 @@
 //! `cargo xtask run`: runs cells and shows how each ended.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
@@ -10,15 +11,14 @@ use std::thread;
 
 use anyhow::Result;
 use fs_harness::cell::Cell;
-use fs_harness::record::{OutcomeKind, Record};
+use fs_harness::record::OutcomeKind;
 use fs_harness::render::render;
 
-use crate::artefacts;
 use crate::bench::{self, Bench, Options};
 use crate::cell::{self, Task};
-use crate::list;
-use crate::report;
-use crate::{note, say};
+use crate::report::{Demand, Ending, Report, text};
+use crate::rounds::Rounds;
+use crate::{artefacts, list, note, report, say, seed};
 
 /// Which cells, on what.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,6 +32,9 @@ pub struct Arguments {
     /// Run every cell so often, and demand that each leaves the same text every time
     #[arg(long, value_name = "N", default_value = "1")]
     repeat: NonZeroUsize,
+    /// Keep a line of each run in FILE; with the same file a later command goes on where this one ended
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     #[command(flatten)]
     bench: Options,
 }
@@ -41,59 +44,78 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     // Before anything is built: a typing error must not cost ten minutes.
     let cells: Vec<Cell> = list::select(&arguments.filters)?.into_iter().map(|(cell, _)| cell).collect();
     let _alone = bench::occupy()?;
+    report::forget()?;
     let bench = Bench::prepare(&arguments.bench)?;
     say!("{}", bench.header());
-    let rounds = arguments.repeat.get();
-    if rounds > 1 {
+    let mut rounds = Rounds::open(&bench, arguments.log.as_deref())?;
+    if rounds.is_empty() {
         // What an earlier run left there would look like this one's.
         cell::forget(&artefacts().join("rounds"))?;
     }
-    let tasks: Vec<Task> = (0..rounds).flat_map(|round| tasks(&bench, &cells, round)).collect();
-    let records = run_all(&bench, &tasks, arguments.jobs.unwrap_or_else(jobs))?;
-    let (first, others) = records.split_at(cells.len());
-    say!("{}", report::table(first, passed));
-    for (record, task) in records.iter().zip(&tasks).filter(|(record, _)| !passed(record)) {
-        say!("{}", report::failure(record, &task.folder));
+    let waiting = waiting(&bench, &cells, arguments.repeat.get(), &rounds);
+    let mut endings = run_all(&bench, waiting, &mut rounds, arguments.jobs.unwrap_or_else(jobs))?;
+    let place = |ending: &Ending| cells.iter().position(|cell| *cell == ending.record.cell);
+    endings.sort_by_key(|ending| (ending.round, place(ending)));
+    let report = Report::new(endings, Demand::Pass);
+    report.show();
+    tidy_rounds(&report.endings, &rounds)?;
+    let (fine, verdict) = rounds.verdict(&cells);
+    if arguments.repeat.get() > 1 || arguments.log.is_some() {
+        say!("{verdict}");
     }
-    let same = compare_rounds(first, others)?;
     say!(
         "artefacts of each cell: {}/<scenario>/<setup>__<acquisition>__<policy>/",
         artefacts().join("cells").display()
     );
-    say!("{}", report::summary(&records, passed));
-    Ok(if same && records.iter().all(passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    report.conclude()?;
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The cells of one round; those of later rounds leave their artefacts apart.
-fn tasks(bench: &Bench, cells: &[Cell], round: usize) -> Vec<Task> {
-    let apart = |cell: &Cell| artefacts().join("rounds").join(round.to_string()).join(cell.path());
-    let task = |cell: &Cell| match round {
-        0 => cell::task(bench, cell),
-        _ => Task { folder: apart(cell), ..cell::task(bench, cell) },
+/// A run of a cell that is to be made.
+struct Waiting {
+    task: Task,
+    round: usize,
+}
+
+/// What is still to be run, round by round, each in the order that the seed makes of it. The first run of
+/// a cell leaves its artefacts in the cell's folder, and the others apart.
+fn waiting(bench: &Bench, cells: &[Cell], repeat: usize, rounds: &Rounds) -> Vec<Waiting> {
+    let place = |cell: &Cell, round: usize| match round {
+        0 => cell::folder(cell),
+        _ => artefacts().join("rounds").join(round.to_string()).join(cell.path()),
     };
-    cells.iter().map(task).collect()
+    let run = |cell: &Cell, round: usize| {
+        let task = Task { folder: place(cell, round), ..cell::task(bench, cell) };
+        Waiting { task, round }
+    };
+    let mut all = Vec::new();
+    for round in 0..repeat {
+        let mut of_round: Vec<Waiting> =
+            cells.iter().filter(|cell| rounds.count(cell) <= round).map(|cell| run(cell, round)).collect();
+        seed::order(&mut of_round, bench.seed, |waiting| format!("{round} {}", waiting.task.cell));
+        all.append(&mut of_round);
+    }
+    all
 }
 
-/// Whether each cell left the same text in every round. Artefacts of a later round are kept where it
-/// did not, or where the cell did not pass.
-fn compare_rounds(first: &[Record], others: &[Record]) -> Result<bool> {
-    let mut same = true;
-    for (index, record) in others.iter().enumerate() {
-        let (round, expected) = (index / first.len() + 1, &first[index % first.len()]);
-        let folder = artefacts().join("rounds").join(round.to_string()).join(record.cell.path());
-        let (expected, found) = (render(expected), render(record));
-        if expected == found && passed(record) {
-            cell::forget(&folder)?;
-        } else if expected != found {
-            same = false;
-            say!("{} differs in round {round}, see {}", record.cell, folder.display());
-            say!("{}", report::difference(&expected, &found));
+/// Shows how a text differs from the one that its cell left first; only its artefacts, and those of cells
+/// that did not pass, are kept of later rounds.
+fn tidy_rounds(endings: &[Ending], rounds: &Rounds) -> Result<()> {
+    for ending in endings.iter().filter(|ending| ending.round > 0) {
+        if rounds.is_as_first(&ending.record) {
+            if ending.record.outcome.kind == OutcomeKind::Passed {
+                cell::forget(&ending.folder)?;
+            }
+        } else {
+            say!("{} left another text than its first run, see {}", ending.name(), ending.folder.display());
+            let same_cell = |other: &&Ending| other.record.cell == ending.record.cell;
+            let first = endings.iter().filter(same_cell).find(|other| rounds.is_as_first(&other.record));
+            if let Some(first) = first {
+                say!("{}", text::difference(&render(&first.record), &render(&ending.record)));
+            }
         }
     }
-    if same && !others.is_empty() {
-        say!("{} cells left the same text {} times", first.len(), others.len() / first.len() + 1);
-    }
-    Ok(same)
+    Ok(())
 }
 
 /// Guests at the same time: each keeps one processor busy.
@@ -101,42 +123,40 @@ pub fn jobs() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-fn passed(record: &Record) -> bool {
-    record.outcome.kind == OutcomeKind::Passed
-}
-
-/// Runs tasks side by side; the records come in the order of the tasks.
-fn run_all(bench: &Bench, tasks: &[Task], jobs: NonZeroUsize) -> Result<Vec<Record>> {
-    let waiting = Mutex::new(tasks.iter().enumerate());
+/// Runs cells side by side, and keeps each as it ends.
+fn run_all(
+    bench: &Bench,
+    waiting: Vec<Waiting>,
+    rounds: &mut Rounds,
+    jobs: NonZeroUsize,
+) -> Result<Vec<Ending>> {
+    let all = waiting.len();
+    let waiting = Mutex::new(waiting.into_iter());
     let (done, results) = channel();
     thread::scope(|scope| {
-        for _ in 0..jobs.get().min(tasks.len()) {
+        for _ in 0..jobs.get().min(all) {
             let (done, waiting) = (done.clone(), &waiting);
             scope.spawn(move || work(bench, waiting, &done));
         }
         drop(done);
-        let mut records: Vec<(usize, Record)> = Vec::new();
-        for (index, result) in results {
-            let record = result?;
-            note!("{}", report::line(&record, records.len() + 1, tasks.len()));
-            records.push((index, record));
+        let mut endings: Vec<Ending> = Vec::new();
+        for result in results {
+            let ending = result?;
+            note!("{}", text::line(&ending.record, endings.len() + 1, all));
+            rounds.add(&ending.record)?;
+            endings.push(ending);
         }
-        records.sort_by_key(|(index, _)| *index);
-        Ok(records.into_iter().map(|(_, record)| record).collect())
+        Ok(endings)
     })
 }
 
-/// Takes one waiting task after the other, until none waits or one could not be run.
-fn work<'a>(
-    bench: &Bench,
-    waiting: &Mutex<impl Iterator<Item = (usize, &'a Task)>>,
-    done: &Sender<(usize, Result<Record>)>,
-) {
+/// Takes one waiting cell after the other, until none waits or one could not be run.
+fn work(bench: &Bench, waiting: &Mutex<impl Iterator<Item = Waiting>>, done: &Sender<Result<Ending>>) {
     let next = || waiting.lock().ok()?.next();
-    while let Some((index, task)) = next() {
-        let result = cell::run(bench, task);
+    while let Some(Waiting { task, round }) = next() {
+        let result = cell::run(bench, &task).map(|record| Ending { record, folder: task.folder, round });
         let failed = result.is_err();
-        if done.send((index, result)).is_err() || failed {
+        if done.send(result).is_err() || failed {
             return;
         }
     }

@@ -2,16 +2,18 @@
 
 //! `cargo xtask test`: everything that must hold before a change lands.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use fs_harness::record::{OutcomeKind, Record, SnapshotMatch};
+use fs_harness::record::Record;
 use workloads::catalogue;
 
 use crate::bench::{self, Bench, Options};
 use crate::host::command::Command;
 use crate::host::setup;
+use crate::report::{Demand, Ending, Report};
 use crate::{cell, isolation, note, report, run, say, workspace};
 
 /// On what to run the cells.
@@ -19,36 +21,39 @@ use crate::{cell, isolation, note, report, run, say, workspace};
 pub struct Arguments {
     #[command(flatten)]
     bench: Options,
-    /// Chooses the cells that run again from the other start [default: by the guest's image]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
 }
 
 /// Checks the source, runs the tests of the host, then all cells against their snapshots.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure(arguments.bench.flavour())?;
     let _alone = bench::occupy()?;
+    report::forget()?;
     if let Err(error) = check_the_source() {
         say!("{error:#}");
         return Ok(ExitCode::FAILURE);
     }
     let bench = Bench::prepare(&arguments.bench)?;
     say!("{}", bench.header());
-    let cells_passed = run_cells();
-    let records = records()?;
-    say!("{}", report::table(&records, matches_its_snapshot));
-    for record in records.iter().filter(|record| !matches_its_snapshot(record)) {
-        say!("{}", report::failure(record, &cell::folder(&record.cell)));
-    }
-    if let Err(error) = &cells_passed {
+    // What a blind bed says about cells means nothing.
+    if let Err(error) = stage("self-test of the harness", trials("selftest")) {
         say!("{error:#}");
-        say!("a snapshot that changed on purpose is accepted by `cargo xtask review`");
+        return Ok(ExitCode::FAILURE);
     }
-    let isolated =
-        isolation::check(&bench, &records, arguments.seed.unwrap_or_else(|| isolation::seed(&bench)))?;
-    say!("{}", report::summary(&records, matches_its_snapshot));
-    let fine = cells_passed.is_ok() && isolated && records.iter().all(matches_its_snapshot);
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    for (found, _) in catalogue::cells() {
+        // A record of an earlier run must not stand for a cell that did not run.
+        cell::forget(&cell::folder(&found))?;
+    }
+    let tested = stage("cells", trials("cells"));
+    let mut report = Report::new(endings()?, Demand::MatchSnapshot);
+    if let Err(error) = tested
+        && report.is_fine()
+    {
+        report.complaints.push(format!("every record is fine, and yet {error}"));
+    }
+    report.complaints.extend(isolation::check(&bench, &report.endings)?);
+    report.show();
+    report.conclude()?;
+    Ok(if report.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// All that needs no guest.
@@ -58,16 +63,6 @@ fn check_the_source() -> Result<()> {
     stage("format of the module", own)?;
     stage("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     stage("tests of the host", cargo(&["test"]))
-}
-
-/// The self-test of the harness first: what a blind bed says about cells means nothing.
-fn run_cells() -> Result<()> {
-    for (found, _) in catalogue::cells() {
-        // A record of an earlier run must not stand for a cell that did not run.
-        cell::forget(&cell::folder(&found))?;
-    }
-    stage("self-test of the harness", trials("selftest"))?;
-    stage("cells", trials("cells"))
 }
 
 /// The tests of one target, under nextest where it is installed.
@@ -107,15 +102,14 @@ fn stage(name: &str, command: Command) -> Result<()> {
         .with_context(|| format!("the stage '{name}' failed"))
 }
 
-fn records() -> Result<Vec<Record>> {
-    let mut records = Vec::new();
+/// What every cell of the catalogue left; one that left nothing was never run.
+fn endings() -> Result<Vec<Ending>> {
+    let mut endings = Vec::new();
     for (found, _) in catalogue::cells() {
-        let never_run = || Record::new(found.clone(), std::collections::BTreeMap::new());
-        records.push(cell::load(&cell::folder(&found))?.unwrap_or_else(never_run));
+        let folder = cell::folder(&found);
+        let never_run = || Record::new(found, BTreeMap::new());
+        let record = cell::load(&folder)?.unwrap_or_else(never_run);
+        endings.push(Ending { record, folder, round: 0 });
     }
-    Ok(records)
-}
-
-fn matches_its_snapshot(record: &Record) -> bool {
-    record.outcome.kind == OutcomeKind::Passed && record.snapshot == Some(SnapshotMatch::Same)
+    Ok(endings)
 }

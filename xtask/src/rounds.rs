@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Cells that run again and again: how each run ended and the hash of the text that it left, kept for one
+//! run of pinbed, or in a log from which a later one goes on.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use fs_harness::cell::Cell;
+use fs_harness::record::{OutcomeKind, Record};
+use fs_harness::render::render;
+use serde::{Deserialize, Serialize};
+
+use crate::bench::Bench;
+use crate::cache;
+use crate::report::text;
+
+/// One run of one cell: a line of the log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Entry {
+    cell: Cell,
+    /// Names all that the cell ran on; runs of another kernel, module, image or machine do not count.
+    key: String,
+    /// Hash of the rendered text.
+    text: String,
+    outcome: OutcomeKind,
+    seconds: Option<f64>,
+}
+
+/// Every run so far that counts.
+pub struct Rounds {
+    key: String,
+    entries: Vec<Entry>,
+    file: Option<File>,
+}
+
+impl Rounds {
+    /// Goes on where the log ends, or begins it; without a log nothing is kept.
+    pub fn open(bench: &Bench, log: Option<&Path>) -> Result<Self> {
+        let mut rounds = Self { key: key(bench), entries: Vec::new(), file: None };
+        if let Some(path) = log {
+            rounds.read(path).with_context(|| format!("cannot use the log {}", path.display()))?;
+        }
+        Ok(rounds)
+    }
+
+    fn read(&mut self, path: &Path) -> Result<()> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if file.try_lock().is_err() {
+            bail!("another run writes to it; wait for that, or name another file");
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        // A line is whole or its run was killed while it wrote it, and counts as not run.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        for (number, line) in (1..).zip(text[..whole].lines()) {
+            let entry: Entry =
+                serde_json::from_str(line).with_context(|| format!("line {number} is no line of a log"))?;
+            if entry.key == self.key {
+                self.entries.push(entry);
+            }
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Whether no cell has run.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How often a cell has run.
+    pub fn count(&self, cell: &Cell) -> usize {
+        self.of(cell).count()
+    }
+
+    /// Keeps how a cell ended, on disk before the next one counts.
+    pub fn add(&mut self, record: &Record) -> Result<()> {
+        let entry = Entry {
+            cell: record.cell.clone(),
+            key: self.key.clone(),
+            text: hash(record),
+            outcome: record.outcome.kind,
+            seconds: text::end(record),
+        };
+        if let Some(file) = &mut self.file {
+            let line = serde_json::to_string(&entry).context("turn a run into a line of the log")?;
+            file.write_all(format!("{line}\n").as_bytes()).context("cannot write to the log")?;
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Whether a cell left the text that its first run left.
+    pub fn is_as_first(&self, record: &Record) -> bool {
+        self.of(&record.cell).next().is_some_and(|first| first.text == hash(record))
+    }
+
+    /// Whether every run passed and each cell left one text; and the same in words.
+    pub fn verdict(&self, cells: &[Cell]) -> (bool, String) {
+        let mut lines = Vec::new();
+        let mut runs = 0;
+        for cell in cells {
+            let texts = tally(self.of(cell).map(|entry| entry.text.clone()));
+            let outcomes = tally(self.of(cell).map(|entry| entry.outcome));
+            runs += self.count(cell);
+            if texts.len() != 1 {
+                let counts: Vec<String> =
+                    texts.iter().map(|(text, count)| format!("{text} {count} times")).collect();
+                lines.push(format!("{cell} left {} texts: {}", texts.len(), counts.join(", ")));
+            }
+            if outcomes.keys().any(|outcome| *outcome != OutcomeKind::Passed) {
+                let counts: Vec<String> =
+                    outcomes.iter().map(|(outcome, count)| format!("{outcome} {count} times")).collect();
+                lines.push(format!("{cell} ended in several ways or never passed: {}", counts.join(", ")));
+            }
+        }
+        let fine = lines.is_empty();
+        if fine {
+            lines
+                .push(format!("{} cells, {runs} runs: all passed, and each cell left one text", cells.len()));
+        }
+        (fine, lines.join("\n"))
+    }
+
+    fn of<'a>(&'a self, cell: &'a Cell) -> impl Iterator<Item = &'a Entry> {
+        self.entries.iter().filter(move |entry| entry.cell == *cell)
+    }
+}
+
+fn tally<T: Ord>(things: impl Iterator<Item = T>) -> BTreeMap<T, usize> {
+    let mut counts = BTreeMap::new();
+    for thing in things {
+        *counts.entry(thing).or_default() += 1;
+    }
+    counts
+}
+
+fn hash(record: &Record) -> String {
+    cache::short_hex(blake3::hash(render(record).as_bytes()))
+}
+
+/// Names all that cells run on: what the record says of it, but for what may differ without a reason.
+fn key(bench: &Bench) -> String {
+    let mut environment = bench.environment.clone();
+    environment.insert("accelerator".to_owned(), bench.machine.accelerator.name.clone());
+    environment.insert("kernel file".to_owned(), bench.machine.kernel.display().to_string());
+    environment.retain(|name, _| name != "seed");
+    cache::short_hex(blake3::hash(format!("{environment:?}").as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::bench;
+    use crate::report::text::tests::ending;
+
+    fn bench(module: &str, seed: u64) -> Bench {
+        let mut bench = bench::tests::bench();
+        bench.environment.insert("module".to_owned(), module.to_owned());
+        bench.environment.insert("seed".to_owned(), seed.to_string());
+        bench
+    }
+
+    fn record(kind: OutcomeKind) -> Record {
+        ending(kind, None).record
+    }
+
+    #[test]
+    fn a_log_goes_on_where_it_ended_and_counts_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let record = record(OutcomeKind::Passed);
+        let open = |module, seed| Rounds::open(&bench(module, seed), Some(&log));
+        for round in 0..3 {
+            let mut rounds = open("abc", round).unwrap();
+            assert_eq!(rounds.count(&record.cell), usize::try_from(round).unwrap());
+            rounds.add(&record).unwrap();
+        }
+        assert_eq!(open("another", 0).unwrap().count(&record.cell), 0);
+        // Killed while it wrote: the half line is not there any more, and not run.
+        let text = fs::read_to_string(&log).unwrap();
+        fs::write(&log, &text[..text.len() - 5]).unwrap();
+        let mut rounds = open("abc", 0).unwrap();
+        assert_eq!(rounds.count(&record.cell), 2);
+        let error = format!("{:#}", open("abc", 0).err().unwrap());
+        assert!(error.contains("another run writes to it"), "{error}");
+        rounds.add(&record).unwrap();
+        drop(rounds);
+        assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 3);
+        fs::write(&log, "nonsense\n").unwrap();
+        let error = format!("{:#}", open("abc", 0).err().unwrap());
+        assert!(error.contains("line 1 is no line of a log"), "{error}");
+    }
+
+    #[test]
+    fn another_text_or_outcome_is_counted_and_named() {
+        let cells = [record(OutcomeKind::Passed).cell];
+        let verdict = |kinds: &[OutcomeKind]| {
+            let mut rounds = Rounds::open(&bench("abc", 0), None).unwrap();
+            for &kind in kinds {
+                rounds.add(&record(kind)).unwrap();
+            }
+            rounds.verdict(&cells)
+        };
+        let (passed, failed) = (OutcomeKind::Passed, OutcomeKind::Failed);
+        assert_eq!(verdict(&[passed, passed]).1, "1 cells, 2 runs: all passed, and each cell left one text");
+        assert!(!verdict(&[]).0);
+        let (fine, text) = verdict(&[passed, passed, failed]);
+        assert!(!fine && text.contains("failed 1 times"), "{text}");
+    }
+}
