@@ -3,7 +3,7 @@
 //! The bench: everything that is chosen and built before the first guest starts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ use crate::host::setup;
 use crate::kernel::flavour::Flavour;
 use crate::qemu::accelerator::{Accelerator, Wish};
 use crate::qemu::machine::Machine;
-use crate::{artefacts, cache, image, kernel, module, qemu, say, seed};
+use crate::{archive, artefacts, cache, image, kernel, module, qemu, say, seed};
 
 /// Names the file of the bench to the processes of tests.
 pub const VARIABLE: &str = "PINBED_BENCH";
@@ -97,6 +97,8 @@ impl Options {
 pub struct Bench {
     /// The machine that every guest gets.
     pub machine: Machine,
+    /// What the user wants guests to run under, wherever that is.
+    pub accel: Wish,
     /// What every cell starts from.
     pub isolation: Isolation,
     /// See [`crate::seed`].
@@ -126,20 +128,39 @@ impl Bench {
             ("options", options.typed()),
         ]);
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let bench = Self { machine, isolation, seed, environment }.describe_host()?;
+        let accel = options.accel;
+        let bench = Self { machine, accel, isolation, seed, environment }.describe_host()?;
         let text = serde_json::to_vec_pretty(&bench).context("write down the bench")?;
         cache::write_whole(&file(), &text)?;
         Ok(bench)
     }
 
-    /// The bench that `PINBED_BENCH` names: whatever was prepared last may be of other sources.
+    /// The bench that `PINBED_BENCH` names, for whatever was prepared last may be of other sources; or the
+    /// one in the archive that the running tests were unpacked from.
     pub fn load() -> Result<Self> {
-        let file = env::var_os(VARIABLE).with_context(|| {
-            format!("cells run by `cargo xtask test`, or with {VARIABLE} set to the file that `cargo xtask image` prints last")
+        let file = env::var_os(VARIABLE).map(PathBuf::from).or_else(archive::unpacked).with_context(|| {
+            format!(
+                "cells run by `cargo xtask test`, from an archive, or with {VARIABLE} set to the file that \
+                 `cargo xtask image` prints last"
+            )
         })?;
-        let file = PathBuf::from(file);
         let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is of another version", file.display()))
+        let bench = Self::parse(&text, &file)?;
+        if bench.machine.kernel.is_relative() {
+            return archive::adopt(&file, &text, &artefacts().join("archives"), Self::on_this_host);
+        }
+        Ok(bench)
+    }
+
+    /// A bench that was written down in a file.
+    pub(crate) fn parse(text: &[u8], file: &Path) -> Result<Self> {
+        serde_json::from_slice(text).with_context(|| format!("{} is of another version", file.display()))
+    }
+
+    /// A bench that was packed elsewhere, with the accelerator that works here.
+    fn on_this_host(mut self) -> Result<Self> {
+        self.machine.accelerator = Accelerator::choose(self.accel, &self.machine.kernel)?;
+        self.describe_host()
     }
 
     /// Adds to the environment what depends on the host.
@@ -211,8 +232,8 @@ pub(crate) mod tests {
     pub(crate) fn bench() -> Bench {
         let accelerator = Accelerator { name: "tcg".into(), why: "asked for".into() };
         let machine = Machine { accelerator, kernel: "/vmlinux".into(), image: "/image".into() };
-        let isolation = Isolation::default();
-        Bench { machine, isolation, seed: 1, environment: BTreeMap::new() }
+        let (accel, isolation) = (Wish::default(), Isolation::default());
+        Bench { machine, accel, isolation, seed: 1, environment: BTreeMap::new() }
     }
 
     #[test]

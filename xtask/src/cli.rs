@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
 use xtask::report::shards;
-use xtask::{CANNOT, bench, exec, kernel, list, module, review, run, schema, test, tidy};
+use xtask::{CANNOT, archive, bench, exec, kernel, list, module, plan, review, run, schema, test, tidy};
 
 /// A test bed for filesystems and pinned pages.
 #[derive(Parser)]
@@ -58,6 +58,23 @@ Exit codes: the program's own; 126 and 127 where it cannot be started, 2 where t
     Exec(exec::Arguments),
     /// List the cells; touches nothing.
     List(list::Arguments),
+    /// Spread the cells over machines by how long they took.
+    #[command(after_help = "Examples:
+  cargo xtask plan --shards 4          a filterset for each shard, for cargo nextest run
+  cargo xtask plan --shards 4 --json   the same as the matrix of a GitHub Actions job
+  cargo xtask plan --shards 4 shard-*  by the artefacts of an earlier run
+
+docs/distributing.md shows the whole way.")]
+    Plan(plan::Arguments),
+    /// Pack the tests of the cells and all that they run on for other machines.
+    #[command(
+        after_help = "On a machine with QEMU, cargo-nextest and a checkout of the same revision, nothing is built:
+
+  cargo nextest run --archive-file pinbed.tar.zst --workspace-remap . --profile ci -E 'binary(cells)' --partition slice:1/4
+
+docs/distributing.md shows the whole way."
+    )]
+    Archive(archive::Arguments),
     /// Merge what the shards of a run left behind into one report.
     #[command(after_help = "Examples:
   cargo xtask report shard-1 shard-2   copies of target/pinbed/cells of two machines
@@ -118,6 +135,8 @@ impl Cli {
             Command::Exec(arguments) => return exec::main(&arguments),
             Command::Run(arguments) => return run::main(&arguments),
             Command::Test(arguments) => return test::main(&arguments),
+            Command::Plan(arguments) => plan::main(&arguments)?,
+            Command::Archive(arguments) => archive::main(&arguments)?,
             Command::Report(arguments) => return shards::main(&arguments),
             Command::Review => return review::main(),
         }

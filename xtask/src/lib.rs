@@ -10,6 +10,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub mod archive;
 pub mod bench;
 pub mod cache;
 pub mod cell;
@@ -21,6 +22,7 @@ pub mod kernel;
 pub mod list;
 pub mod luggage;
 pub mod module;
+pub mod plan;
 pub mod progress;
 pub mod qemu;
 pub mod report;

@@ -25,7 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const FIRST_WORDS: &str = "Linux version";
 
 /// What the user asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Wish {
     /// KVM if guests run under it, else TCG.
     #[default]
