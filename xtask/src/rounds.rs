@@ -4,6 +4,7 @@
 //! run of pinbed, or in a log from which a later one goes on.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::Bench;
 use crate::cache;
+use crate::qemu::machine::Channels;
 use crate::report::text;
 
 /// One run of one cell: a line of the log.
@@ -101,31 +103,28 @@ impl Rounds {
         self.of(&record.cell).next().is_some_and(|first| first.text == hash(record))
     }
 
-    /// Whether every run passed and each cell left one text; and the same in words.
-    pub fn verdict(&self, cells: &[Cell]) -> (bool, String) {
-        let mut lines = Vec::new();
+    /// That every run passed and each cell left one text, or a sentence for each cell of which that is not so.
+    pub fn verdict(&self, cells: &[Cell]) -> Result<String, Vec<String>> {
+        let mut faults = Vec::new();
         let mut runs = 0;
         for cell in cells {
             let texts = tally(self.of(cell).map(|entry| entry.text.clone()));
             let outcomes = tally(self.of(cell).map(|entry| entry.outcome));
             runs += self.count(cell);
             if texts.len() != 1 {
-                let counts: Vec<String> =
-                    texts.iter().map(|(text, count)| format!("{text} {count} times")).collect();
-                lines.push(format!("{cell} left {} texts: {}", texts.len(), counts.join(", ")));
+                faults.push(format!("{cell} left {} texts: {}", texts.len(), counts(&texts)));
             }
             if outcomes.keys().any(|outcome| *outcome != OutcomeKind::Passed) {
-                let counts: Vec<String> =
-                    outcomes.iter().map(|(outcome, count)| format!("{outcome} {count} times")).collect();
-                lines.push(format!("{cell} ended in several ways or never passed: {}", counts.join(", ")));
+                faults.push(format!("{cell} did not always pass: {}", counts(&outcomes)));
             }
         }
-        let fine = lines.is_empty();
-        if fine {
-            lines
-                .push(format!("{} cells, {runs} runs: all passed, and each cell left one text", cells.len()));
+        if faults.is_empty() {
+            return Ok(format!(
+                "{} cells, {runs} runs: all passed, and each cell left one text",
+                cells.len()
+            ));
         }
-        (fine, lines.join("\n"))
+        Err(faults)
     }
 
     fn of<'a>(&'a self, cell: &'a Cell) -> impl Iterator<Item = &'a Entry> {
@@ -141,17 +140,22 @@ fn tally<T: Ord>(things: impl Iterator<Item = T>) -> BTreeMap<T, usize> {
     counts
 }
 
+fn counts<T: Display>(tally: &BTreeMap<T, usize>) -> String {
+    let counts: Vec<String> = tally.iter().map(|(thing, count)| format!("{thing} {count} times")).collect();
+    counts.join(", ")
+}
+
 fn hash(record: &Record) -> String {
     cache::short_hex(blake3::hash(render(record).as_bytes()))
 }
 
-/// Names all that cells run on: what the record says of it, but for what may differ without a reason.
+/// Names all that cells run on: the machine, with the kernel and the image by what they contain, and what the
+/// record says of it. The order in which cells start, and why an accelerator was chosen, change no cell.
 fn key(bench: &Bench) -> String {
     let mut environment = bench.environment.clone();
-    environment.insert("accelerator".to_owned(), bench.machine.accelerator.name.clone());
-    environment.insert("kernel file".to_owned(), bench.machine.kernel.display().to_string());
-    environment.retain(|name, _| name != "seed");
-    cache::short_hex(blake3::hash(format!("{environment:?}").as_bytes()))
+    environment.retain(|name, _| !["accelerator", "options", "seed"].contains(&name.as_str()));
+    let machine = bench.machine.command_line(Channels::Harness, "");
+    cache::short_hex(blake3::hash(format!("{environment:?} {machine:?}").as_bytes()))
 }
 
 #[cfg(test)]
@@ -211,9 +215,12 @@ mod tests {
             rounds.verdict(&cells)
         };
         let (passed, failed) = (OutcomeKind::Passed, OutcomeKind::Failed);
-        assert_eq!(verdict(&[passed, passed]).1, "1 cells, 2 runs: all passed, and each cell left one text");
-        assert!(!verdict(&[]).0);
-        let (fine, text) = verdict(&[passed, passed, failed]);
-        assert!(!fine && text.contains("failed 1 times"), "{text}");
+        let fine = "1 cells, 2 runs: all passed, and each cell left one text";
+        assert_eq!(verdict(&[passed, passed]).unwrap(), fine);
+        assert!(verdict(&[]).is_err());
+        let faults = verdict(&[passed, passed, failed]).unwrap_err();
+        // How a cell failed is part of its text.
+        assert!(faults[0].contains(" left 2 texts: "), "{faults:?}");
+        assert!(faults[1].ends_with("did not always pass: passed 2 times, failed 1 times"), "{faults:?}");
     }
 }

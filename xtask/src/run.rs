@@ -53,22 +53,28 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         cell::forget(&artefacts().join("rounds"))?;
     }
     let waiting = waiting(&bench, &cells, arguments.repeat.get(), &rounds);
+    if waiting.is_empty() {
+        say!("the log has {} runs of each cell: nothing is left to run", arguments.repeat);
+    }
     let mut endings = run_all(&bench, waiting, &mut rounds, arguments.jobs.unwrap_or_else(jobs))?;
     let place = |ending: &Ending| cells.iter().position(|cell| *cell == ending.record.cell);
     endings.sort_by_key(|ending| (ending.round, place(ending)));
-    let report = Report::new(endings, Demand::Pass);
+    let mut report = Report::new(endings, Demand::Pass);
+    let verdict = rounds.verdict(&cells);
+    if arguments.repeat.get() > 1 || arguments.log.is_some() {
+        match &verdict {
+            Ok(fine) => say!("{fine}"),
+            Err(faults) => report.complaints.clone_from(faults),
+        }
+    }
     report.show();
     tidy_rounds(&report.endings, &rounds)?;
-    let (fine, verdict) = rounds.verdict(&cells);
-    if arguments.repeat.get() > 1 || arguments.log.is_some() {
-        say!("{verdict}");
-    }
     say!(
         "artefacts of each cell: {}/<scenario>/<setup>__<acquisition>__<policy>/",
         artefacts().join("cells").display()
     );
     report.conclude()?;
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A run of a cell that is to be made.

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use fs_harness::cell::Cell;
 use fs_harness::record::Record;
 use workloads::catalogue;
 
 use super::{Demand, Ending, Report, text};
-use crate::{bench, cell, say};
+use crate::{bench, cell, report, say};
 
 /// What must be the same for all cells of one run.
 const SAME: &[&str] = &["kernel", "config", "module", "image"];
@@ -27,20 +28,25 @@ pub struct Arguments {
 
 /// Merges the shards and reports as `cargo xtask run` does.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
-    let mut endings = Vec::new();
-    for folder in &arguments.folders {
-        endings.extend(read(folder)?);
-    }
-    let complaints = complaints(&endings);
-    let demand = demand(&endings);
-    endings.extend(missing(&endings, &arguments.folders[0]));
-    let order: Vec<String> = catalogue::cells().map(|(cell, _)| cell.to_string()).collect();
-    endings.sort_by_key(|ending| order.iter().position(|name| *name == ending.record.cell.to_string()));
-    say!("{}", bench::header(|name| text::common(&endings, name).to_owned()));
-    let report = Report { endings, demand, complaints };
+    report::forget()?;
+    let report = merge(&arguments.folders)?;
+    say!("{}", bench::header(|name| text::common(&report.endings, name).to_owned()));
     report.show();
     report.conclude()?;
     Ok(if report.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One report of all shards, with the cells in the order of the catalogue.
+fn merge(folders: &[PathBuf]) -> Result<Report> {
+    let mut endings = Vec::new();
+    for folder in folders {
+        endings.extend(read(folder)?);
+    }
+    let (complaints, demand) = (complaints(&endings), demand(&endings));
+    endings.extend(missing(&endings, &folders[0]));
+    let order: Vec<Cell> = catalogue::cells().map(|(cell, _)| cell).collect();
+    endings.sort_by_key(|ending| order.iter().position(|cell| *cell == ending.record.cell));
+    Ok(Report { endings, demand, complaints })
 }
 
 /// The records of one shard.
@@ -82,7 +88,8 @@ fn demand(endings: &[Ending]) -> Demand {
 fn missing(endings: &[Ending], folder: &Path) -> Vec<Ending> {
     let found: BTreeSet<_> = endings.iter().map(|ending| &ending.record.cell).collect();
     let missing = catalogue::cells().map(|(cell, _)| cell).filter(|cell| !found.contains(cell));
-    let died = |cell: fs_harness::cell::Cell| {
+    let died = |cell: Cell| {
+        // Where it would be: nothing is there.
         let folder = folder.join(cell.path());
         let mut record = Record::new(cell, BTreeMap::new());
         "no folder has a record of it".clone_into(&mut record.outcome.detail);
@@ -131,10 +138,11 @@ mod tests {
     use fs_harness::record::{Outcome, OutcomeKind, SnapshotMatch};
 
     use super::*;
+    use crate::report::ktap;
 
     /// All cells, passed.
     fn whole() -> Vec<Ending> {
-        let ending = |cell: fs_harness::cell::Cell| {
+        let ending = |cell: Cell| {
             let environment = [("kernel", "7.3.4"), ("module", "abc")];
             let environment =
                 environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
@@ -149,6 +157,21 @@ mod tests {
     fn a_whole_run_is_not_complained_about() {
         assert_eq!(complaints(&whole()), Vec::<String>::new());
         assert_eq!(missing(&whole(), Path::new("shard")).len(), 0);
+    }
+
+    #[test]
+    fn shards_come_to_the_bytes_of_one_run() {
+        let disk = tempfile::tempdir().unwrap();
+        let shards = ["shard-1", "shard-2/cells"].map(|name| disk.path().join(name));
+        for (index, ending) in whole().iter().enumerate() {
+            cell::save(&shards[index % 2].join(ending.record.cell.path()), &ending.record).unwrap();
+        }
+        let folders = ["shard-2", "shard-1"].map(|name| disk.path().join(name));
+        let merged = merge(&folders).unwrap();
+        assert!(merged.is_fine());
+        let whole = Report::new(whole(), Demand::Pass);
+        assert_eq!(ktap::render(&merged), ktap::render(&whole));
+        assert!(!merge(&folders[..1]).unwrap().is_fine());
     }
 
     #[test]

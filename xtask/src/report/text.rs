@@ -96,7 +96,9 @@ pub fn failure(ending: &Ending) -> String {
         }
     }
     let _ = writeln!(text, "  again:     {}", again(record));
-    let _ = writeln!(text, "  artefacts: {}", folder.display());
+    if folder.is_dir() {
+        let _ = writeln!(text, "  artefacts: {}", folder.display());
+    }
     text
 }
 
@@ -146,11 +148,8 @@ fn next_steps(report: &Report) -> Vec<String> {
     }
     let broken = |record: &Record| !matches!(record.outcome.kind, OutcomeKind::Passed | OutcomeKind::Skipped);
     if let Some(first) = having(report, broken).first() {
-        steps.push(format!(
-            "next: see the screen of each failed cell above; `{}` repeats the first, whose artefacts are in {}",
-            again(&first.record),
-            first.folder.display()
-        ));
+        let again = again(&first.record);
+        steps.push(format!("next: see the screen of each failed cell above; `{again}` repeats the first"));
     }
     steps
 }
@@ -253,7 +252,7 @@ pub(crate) mod tests {
             "{differs}"
         );
         let hung = of(pass, OutcomeKind::GuestHung, None);
-        assert!(hung.contains("observe --isolation boot`") && hung.ends_with("in /artefacts"), "{hung}");
+        assert!(hung.contains("observe --isolation boot`") && hung.ends_with("repeats the first"), "{hung}");
     }
 
     #[test]
