@@ -20,6 +20,7 @@ static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
 
 fn main() {
+    xtask::host::command::end_with_runner();
     let arguments = Arguments::from_args();
     // insta panics where a snapshot differs, after it has shown how: the trace of that helps nobody.
     panic::set_hook(Box::new(|_| {}));

@@ -14,6 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// Names the xtask that runs; `cargo xtask test` sets it.
@@ -93,23 +95,26 @@ impl Place {
         command
     }
 
-    /// The names of the processes that were started here and live.
-    pub(crate) fn processes(&self) -> Vec<String> {
+    /// The processes that were started here and live, by their names.
+    fn processes(&self) -> Vec<(String, Pid)> {
         let mark = format!("TMPDIR={}", self.temporary().display());
         let of_here = |pid: &Path| {
             let environment = fs::read(pid.join("environ")).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
         };
         let all = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-        let name = |pid: PathBuf| Some(fs::read_to_string(pid.join("comm")).ok()?.trim_end().to_owned());
-        all.filter(|pid| of_here(pid)).filter_map(name).collect()
+        let named = |process: PathBuf| {
+            let name = fs::read_to_string(process.join("comm")).ok()?.trim_end().to_owned();
+            Some((name, Pid::from_raw(process.file_name()?.to_str()?.parse().ok()?)))
+        };
+        all.filter(|pid| of_here(pid)).filter_map(named).collect()
     }
 
     /// Waits until a process of that name was started here; false where `run` ended before.
     pub(crate) fn wait_for(&self, name: &str, run: &mut Child) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && run.try_wait().is_ok_and(|status| status.is_none()) {
-            if self.processes().iter().any(|found| found.starts_with(name)) {
+            if self.processes().iter().any(|(found, _)| found.starts_with(name)) {
                 return true;
             }
             thread::park_timeout(Duration::from_millis(5));
@@ -122,7 +127,7 @@ impl Place {
         let deadline = Instant::now() + AFTERLIFE;
         while !self.processes().is_empty() {
             if Instant::now() > deadline {
-                return Err(format!("processes are left: {}", self.processes().join(", ")).into());
+                return Err(format!("processes are left: {:?}", self.processes()).into());
             }
             thread::park_timeout(Duration::from_millis(10));
         }
@@ -139,6 +144,16 @@ impl Place {
             return Err(format!("unfinished folders stay for ever: {partial:?}").into());
         }
         Ok(())
+    }
+}
+
+impl Drop for Place {
+    /// A case that failed must not leave what it complains of.
+    fn drop(&mut self) {
+        for (_, pid) in self.processes() {
+            // That it has ended meanwhile is fine.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
     }
 }
 

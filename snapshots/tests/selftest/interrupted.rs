@@ -3,7 +3,9 @@
 //! Runs that are ended from outside at one moment or another: by Ctrl-C, by a signal, by the loss of the
 //! terminal or of whoever reads their output. Nothing lives on, and the next run works.
 
+use std::env;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,7 +57,7 @@ impl Way {
 
 pub(crate) fn trials() -> impl Iterator<Item = Trial> {
     let ways = WAYS.iter().map(|way| Trial::test(format!("selftest::{}", way.name), || among_guests(*way)));
-    let number: u64 = std::env::var(MOMENTS).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let number: u64 = env::var(MOMENTS).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
     let moments = (0..number).map(|seed| {
         Trial::test(format!("selftest::interrupted_at_moment_{seed}"), move || at_some_moment(seed))
     });
@@ -63,7 +65,8 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
         Trial::test("selftest::nobody_reads_what_a_run_prints", || unheard(true)),
         Trial::test("selftest::nobody_reads_what_a_run_complains", || unheard(false)),
     ];
-    ways.chain(moments).chain(unheard)
+    let runner = Trial::test("selftest::a_test_runner_that_is_killed", killed_runner);
+    ways.chain(moments).chain(unheard).chain([runner])
 }
 
 /// While checkpoints are made, some time after the first QEMU was started.
@@ -122,6 +125,21 @@ fn unheard(stdout: bool) -> Result<(), Failed> {
         return Err(format!("the run ended with {status}: {complaint}").into());
     }
     place.expect_order(true)
+}
+
+/// A test in a process of its own, whose runner is killed while a guest hangs.
+fn killed_runner() -> Result<(), Failed> {
+    let place = Place::new()?;
+    let program = env::current_exe().map_err(|error| format!("find this program: {error}"))?;
+    let mut runner = place.command(Path::new("sh"));
+    runner.args(["-c", "\"$0\" --exact selftest::a_kernel_that_spins & wait"]).arg(program);
+    let mut runner = runner.spawn().map_err(|error| format!("start a runner: {error}"))?;
+    if !place.wait_for("qemu-system", &mut runner) {
+        return Err(format!("the runner ended before it started a guest: {}", complaint(&mut runner)).into());
+    }
+    runner.kill().map_err(|error| format!("kill the runner: {error}"))?;
+    end(&mut runner)?;
+    place.expect_order(false)
 }
 
 fn start(place: &Place) -> Result<Child, Failed> {

@@ -19,6 +19,7 @@ mod killed;
 mod neighbours;
 
 fn main() {
+    xtask::host::command::end_with_runner();
     let arguments = Arguments::from_args();
     let trials: Vec<Trial> = endings::trials()
         .chain(boots::trials())

@@ -189,6 +189,13 @@ pub(crate) fn end_with_parent(signal: Signal) -> impl FnMut() -> io::Result<()> 
     }
 }
 
+/// Ends this process when the one that started it ends, for tests: a runner that is killed must not leave
+/// them and their guests behind. To be called from the main thread, whose attribute it is.
+pub fn end_with_runner() {
+    // Where the kernel refuses, a test ends by itself in the end.
+    let _ = set_pdeathsig(Signal::SIGTERM);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
