@@ -122,8 +122,9 @@ impl Place {
         false
     }
 
-    /// Nothing lives on here, and all that stays is in its place: a run works.
-    pub(crate) fn expect_order(&self, tidied: bool) -> Result<(), Failed> {
+    /// Nothing lives on here, and all that stays is in its place: a run of the cells that `next` names works,
+    /// and has swept what a killed one had begun. One that could tidy up left no temporary folder.
+    pub(crate) fn expect_order(&self, tidied: bool, next: &str) -> Result<(), Failed> {
         let deadline = Instant::now() + AFTERLIFE;
         while !self.processes().is_empty() {
             if Instant::now() > deadline {
@@ -135,7 +136,7 @@ impl Place {
         if tidied && !left.is_empty() {
             return Err(format!("temporary folders are left: {}", left.join(", ")).into());
         }
-        let output = finish(self.xtask(&["run", QUICK])?)?;
+        let output = finish(self.xtask(&["run", next])?)?;
         if !output.status.success() {
             return Err(format!("the next run does not work: {}", told(&output)).into());
         }

@@ -14,7 +14,7 @@ use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::commands::{Place, complaint, end};
+use crate::commands::{Place, QUICK, complaint, end};
 
 /// How many further moments are tried, spread over a whole run with the making of checkpoints.
 const MOMENTS: &str = "PINBED_SELFTEST_MOMENTS";
@@ -86,7 +86,7 @@ fn among_guests(way: Way) -> Result<(), Failed> {
     if !way.is_deadly() && !complaint.contains("interrupted") {
         return Err(format!("the run did not say that it was interrupted: {complaint}").into());
     }
-    place.expect_order(!way.is_deadly())
+    place.expect_order(!way.is_deadly(), CELLS)
 }
 
 /// At any moment, also before there is a guest, or after the last.
@@ -106,7 +106,7 @@ fn at_some_moment(seed: u64) -> Result<(), Failed> {
     // Before the first guest a signal has its default meaning.
     let tidied = complaint.contains("interrupted");
     place
-        .expect_order(tidied)
+        .expect_order(tidied, CELLS)
         .map_err(|error| format!("{what}: {}", error.message().unwrap_or_default()).into())
 }
 
@@ -124,7 +124,7 @@ fn unheard(stdout: bool) -> Result<(), Failed> {
     if complaint.contains("panicked") || status.code() == Some(101) {
         return Err(format!("the run ended with {status}: {complaint}").into());
     }
-    place.expect_order(true)
+    place.expect_order(true, QUICK)
 }
 
 /// A test in a process of its own, whose runner is killed while a guest hangs.
@@ -139,7 +139,7 @@ fn killed_runner() -> Result<(), Failed> {
     }
     runner.kill().map_err(|error| format!("kill the runner: {error}"))?;
     end(&mut runner)?;
-    place.expect_order(false)
+    place.expect_order(false, QUICK)
 }
 
 fn start(place: &Place) -> Result<Child, Failed> {
