@@ -25,6 +25,8 @@ try() { echo "== $1"; shift; "$@" 2>&1; echo "== status $?"; }
 room 4m; try image "$@"
 room "$(( $(used) + 20480 ))k"; try checkpoint "$@"
 room 1g; try room "$@"
+# What a run replaces would leave it room.
+rm -r "$target/pinbed/cells" "$target/pinbed/report" || exit 99
 room "$(used)k"; try record "$@"
 room 1g; try again "$@"
 "#;
