@@ -118,6 +118,8 @@ pub struct Program {
     pub words: Vec<String>,
     /// Its environment, without what only the guest knows.
     pub environment: Vec<(String, String)>,
+    /// The folder that it starts in; where there is none, that of the setup's files.
+    pub folder: Option<String>,
     /// The size of its terminal; its input and output are pipes where there is none.
     pub terminal: Option<TerminalSize>,
 }

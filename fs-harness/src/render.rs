@@ -12,13 +12,29 @@ use crate::cell::Setup;
 use crate::dump_page::{DumpPage, Kind};
 use crate::kernel_log;
 use crate::page::Page;
-use crate::record::{Class, Counted, Direction, OutcomeKind, Record, Step, Traffic, Verdict};
+use crate::record::{Check, Class, Counted, Direction, OutcomeKind, Record, Step, Traffic, Verdict};
 
 /// Renders a record as the text of a snapshot.
 pub fn render(record: &Record) -> String {
     let mut text = String::new();
     // Writing to a String never fails.
     let _ = write(&mut text, record);
+    text
+}
+
+/// Renders one step, as it stands in a snapshot.
+pub fn render_step(step: &Step, setup: Setup) -> String {
+    let mut text = String::new();
+    // Writing to a String never fails.
+    let _ = write_step(&mut text, step, setup);
+    text
+}
+
+/// Renders one check, as it stands in a snapshot.
+pub fn render_check(check: &Check) -> String {
+    let mut text = String::new();
+    // Writing to a String never fails.
+    let _ = write_check(&mut text, check);
     text
 }
 
@@ -41,15 +57,7 @@ fn write(out: &mut String, record: &Record) -> fmt::Result {
     }
     writeln!(out, "\nchecks")?;
     for check in &record.checks {
-        match check.verdict {
-            Verdict::Holds => writeln!(out, "  holds     {}", check.text)?,
-            Verdict::Violated => {
-                writeln!(out, "  VIOLATED  {}", check.text)?;
-                if let Some(detail) = &check.detail {
-                    writeln!(out, "            {detail}")?;
-                }
-            }
-        }
+        write_check(out, check)?;
     }
     if !record.log.is_empty() {
         writeln!(out, "\nkernel log")?;
@@ -59,6 +67,19 @@ fn write(out: &mut String, record: &Record) -> fmt::Result {
     }
     if record.outcome.kind != OutcomeKind::Passed {
         writeln!(out, "\noutcome      {}: {}", record.outcome.kind, record.outcome.detail)?;
+    }
+    Ok(())
+}
+
+fn write_check(out: &mut String, check: &Check) -> fmt::Result {
+    match check.verdict {
+        Verdict::Holds => writeln!(out, "  holds     {}", check.text)?,
+        Verdict::Violated => {
+            writeln!(out, "  VIOLATED  {}", check.text)?;
+            if let Some(detail) = &check.detail {
+                writeln!(out, "            {detail}")?;
+            }
+        }
     }
     Ok(())
 }

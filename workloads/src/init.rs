@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fs_harness::cell::Cell;
-use fs_harness::guest::{agent, fuse, scenario};
+use fs_harness::guest::{agent, by_hand, fuse, scenario};
 use workloads::catalogue;
 
 fn main() -> ExitCode {
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["scenario", name] => run_scenario(name),
+        ["by-hand", name, options @ ..] => by_hand(name, options),
         ["fuse-direct", backing, mountpoint] => {
             match fuse::serve(Path::new(backing), Path::new(mountpoint)) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -34,6 +35,25 @@ fn run_scenario(name: &str) -> ExitCode {
     match catalogue::find(&cell.scenario) {
         Some(found) => scenario::run(cell, found.run),
         None => fail(&format!("the guest image has no scenario '{}'; rebuild it", cell.scenario)),
+    }
+}
+
+/// What a person calls `scenario` in a shell of the guest.
+fn by_hand(name: &str, options: &[&str]) -> ExitCode {
+    let steps = match options {
+        [] => false,
+        ["--step"] => true,
+        _ => {
+            return fail(
+                "usage: scenario [--step]: run this cell's scenario, or stop after each of its steps",
+            );
+        }
+    };
+    let ran = name.parse().map_err(|error| format!("{error}"));
+    match ran.and_then(|cell| by_hand::run(&cell, steps).map_err(|error| format!("{error}"))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => fail(&why),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::qemu::script::Script;
 use crate::{artefacts, cache};
 
 /// The record in a cell's folder.
-const RECORD: &str = "record.json";
+pub const RECORD: &str = "record.json";
 
 /// What a cell leaves in its folder for people, the record first.
 pub const ARTEFACTS: &[&str] =

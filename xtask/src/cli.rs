@@ -7,7 +7,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
 use xtask::report::shards;
-use xtask::{CANNOT, archive, bench, exec, kernel, list, module, plan, review, run, schema, test, tidy};
+use xtask::{
+    CANNOT, archive, bench, exec, kernel, list, module, plan, replay, review, run, schema, shell, test, tidy,
+};
 
 /// A test bed for filesystems and pinned pages.
 #[derive(Parser)]
@@ -56,6 +58,20 @@ device follows on stderr. docs/at-hand.md has the details.
 
 Exit codes: the program's own; 126 and 127 where it cannot be started, 2 where the guest is at fault.")]
     Exec(exec::Arguments),
+    /// Open a shell in a guest where a cell would start.
+    #[command(after_help = "Examples:
+  cargo xtask shell hold_sync_dma_unhold::ext4  at the start of that cell
+  cargo xtask shell --fs xfs --with fio         no cell, but a filesystem
+
+In a cell's guest, `scenario` runs its scenario, and `scenario --step` stops after each step.")]
+    Shell(shell::Arguments),
+    /// Run a recorded cell again, and compare.
+    #[command(after_help = "Examples:
+  cargo xtask replay target/pinbed/cells/pin_order0/none__pin__observe
+  cargo xtask replay from-ci/record.json
+
+Says which parts of the environment are others now. Exit codes: 0 the same text, 1 another, 2 no record.")]
+    Replay(replay::Arguments),
     /// List the cells; touches nothing.
     List(list::Arguments),
     /// Spread the cells over machines by how long they took.
@@ -132,6 +148,8 @@ impl Cli {
             Command::Module { choice } => module::main(&choice)?,
             Command::Image(options) => bench::main(&options)?,
             Command::List(arguments) => list::main(&arguments)?,
+            Command::Shell(arguments) => return shell::main(&arguments),
+            Command::Replay(arguments) => return replay::main(&arguments),
             Command::Exec(arguments) => return exec::main(&arguments),
             Command::Run(arguments) => return run::main(&arguments),
             Command::Test(arguments) => return test::main(&arguments),

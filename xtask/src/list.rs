@@ -65,6 +65,24 @@ pub fn select(filters: &[String]) -> Result<Vec<(Cell, &'static Scenario)>> {
     Ok(catalogue::matching(filters))
 }
 
+/// The one cell of that name, which may be one of the self-test's, or whose name alone contains it.
+pub fn one(name: &str) -> Result<Cell> {
+    if let Ok(cell) = name.parse::<Cell>()
+        && let Some(scenario) = catalogue::find(&cell.scenario)
+        && catalogue::cells_of(scenario).any(|(known, _)| known == cell)
+    {
+        return Ok(cell);
+    }
+    let cells = select(&[name.to_owned()])?;
+    match cells.as_slice() {
+        [(cell, _)] => Ok(cell.clone()),
+        several => {
+            let names: Vec<String> = several.iter().map(|(cell, _)| cell.to_string()).collect();
+            bail!("'{name}' is a part of several names; say which of {}", names.join(", "))
+        }
+    }
+}
+
 fn listed<'a>(cell: &'a Cell, scenario: &Scenario) -> Listed<'a> {
     Listed {
         name: cell.to_string(),
@@ -81,6 +99,20 @@ fn listed<'a>(cell: &'a Cell, scenario: &Scenario) -> Listed<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_cell_is_named_by_its_name_or_by_a_part_that_no_other_has() {
+        let name = |part: &str| one(part).map(|cell| cell.to_string()).map_err(|error| error.to_string());
+        assert_eq!(name("pin_order0").unwrap(), "pin_order0::none::pin::observe");
+        assert_eq!(
+            name("selftest_holds::none::kernel::observe").unwrap(),
+            "selftest_holds::none::kernel::observe"
+        );
+        assert!(
+            name("hold_sync_dma_unhold::").unwrap_err().contains("several names; say which of hold_sync")
+        );
+        assert!(name("pin_order0::ext4::pin::observe").unwrap_err().starts_with("no cell's name contains"));
+    }
 
     #[test]
     fn each_filter_must_name_a_cell() {

@@ -131,6 +131,11 @@ impl Luggage {
         add_loaded(&mut self.archive, path)
     }
 
+    /// Adds a script of the shell's.
+    pub fn add_script(&mut self, path: &Path, body: &str) {
+        self.archive.file(&path.to_string_lossy(), format!("#!/bin/sh\n{body}\n").as_bytes());
+    }
+
     /// The archive.
     pub fn pack(self) -> Result<Vec<u8>> {
         self.archive.pack()

@@ -128,7 +128,7 @@ fn kernel_lines(seen: &Seen, text: &mut String, verbose: bool) {
         }
     }
     if left_out > 0 {
-        let _ = writeln!(text, "  kernel    {left_out} more log lines, which --verbose shows");
+        let _ = writeln!(text, "  kernel    {left_out} more lines, which no rule picks, are in kernel.log");
     }
 }
 

@@ -35,7 +35,8 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let bench = Bench::prepare(&arguments.bench)?;
     say!("{}", bench.header());
     // What a blind bed says about cells means nothing.
-    if let Err(error) = stage("self-test of the harness", trials("selftest")) {
+    let seeing = stage("self-test of the harness", trials("selftest"));
+    if let Err(error) = seeing.and_then(|()| stage("commands at hand", trials("at_hand"))) {
         say!("{error:#}");
         return Ok(ExitCode::FAILURE);
     }

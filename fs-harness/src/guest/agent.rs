@@ -3,7 +3,7 @@
 //! PID 1 of the guest: prepares it, runs the one cell or program that the host names, gives the verdict,
 //! ends the guest.
 
-mod child;
+pub(super) mod child;
 mod fault;
 mod ports;
 mod prepare;

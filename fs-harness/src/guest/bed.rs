@@ -2,8 +2,8 @@
 
 //! What a scenario stands on: files and memory to work with, and a place to say what was seen.
 
-use std::fs;
 use std::io::{self, Write};
+use std::{env, fs};
 
 use nix::sys::mman::MmapAdvise;
 
@@ -21,6 +21,9 @@ use crate::pattern::Pattern;
 use crate::protocol::{self, FromGuest};
 use crate::record::{Check, Class, Direction, Step, Traffic, Verdict};
 
+/// Set for a scenario that a person goes through step by step.
+pub const STOPS: &str = "PINBED_STOPS";
+
 /// The bed of one cell.
 pub struct Bed {
     cell: Cell,
@@ -33,6 +36,8 @@ pub struct Bed {
     last: Counters,
     /// Checks made so far.
     checks: usize,
+    /// Each step ends with a line from standard input.
+    stops: bool,
 }
 
 impl Bed {
@@ -40,7 +45,16 @@ impl Bed {
         let device = Device::open()?;
         let site = Site::of(cell.setup);
         let base = Counters::read(&device, site.disk())?;
-        Ok(Self { cell, device, site, kernel_log: Tail::start()?, base, last: base, checks: 0 })
+        Ok(Self {
+            cell,
+            device,
+            site,
+            kernel_log: Tail::start()?,
+            base,
+            last: base,
+            checks: 0,
+            stops: env::var_os(STOPS).is_some(),
+        })
     }
 
     /// The driver.
@@ -101,7 +115,16 @@ impl Bed {
                 self.check_that("dump_page and the driver agree", false, || disagreements.join("; "))?;
             }
         }
+        if self.stops {
+            self.stop()?;
+        }
         Ok(step)
+    }
+
+    /// Waits until a person lets the scenario go on. What they did meanwhile belongs to no step.
+    fn stop(&mut self) -> Result<()> {
+        io::stdin().read_line(&mut String::new()).doing("wait for the person who looks on")?;
+        self.restart_counting()
     }
 
     /// Records whether a property holds; the scenario goes on either way.

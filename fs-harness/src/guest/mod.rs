@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod bed;
+pub mod by_hand;
 pub mod counters;
 pub mod device;
 pub mod disk;

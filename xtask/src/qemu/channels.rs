@@ -213,9 +213,9 @@ impl Channels {
     }
 
     /// Begins to pass the luggage, and then the user's input and a program's output, over the port of the streams.
-    pub(super) fn relay(&mut self, luggage: Vec<u8>) -> Result<()> {
+    pub(super) fn relay(&mut self, luggage: Vec<u8>, on_terminal: bool) -> Result<()> {
         let stream = self.stream.take().context("the port of the streams is in use")?;
-        self.relay = Some(Relay::start(stream, luggage)?);
+        self.relay = Some(Relay::start(stream, luggage, on_terminal)?);
         Ok(())
     }
 

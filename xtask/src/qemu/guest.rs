@@ -277,7 +277,7 @@ impl Guest {
         match turn {
             Turn::Listen => Ok(()),
             Turn::Say(message) => channels.say(&message).await,
-            Turn::Relay(luggage) => channels.relay(luggage),
+            Turn::Relay { luggage, on_terminal } => channels.relay(luggage, on_terminal),
             Turn::Restore(file) => channels.restore(&format!("exec:cat {}", quoted(&file.to_string_lossy()))),
             Turn::Save(file) => {
                 self.note("the state is being saved");

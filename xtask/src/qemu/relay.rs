@@ -3,7 +3,7 @@
 //! Between the user and a program in the guest: standard input goes in, output comes out. Two threads,
 //! since what the user's side does may block for as long as it likes.
 
-use std::io::{self, Write, stderr, stdin, stdout};
+use std::io::{self, Read, Write, stderr, stdin, stdout};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
@@ -14,7 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::channels::Event;
-use crate::tty;
+use super::interrupt;
+use crate::tty::{self, Raw};
 
 /// A relay under way.
 pub(super) struct Relay {
@@ -22,22 +23,26 @@ pub(super) struct Relay {
     output: Option<oneshot::Receiver<io::Result<()>>>,
     /// Tells that the terminal has another size.
     resized: Signal,
+    /// While the program has a terminal.
+    _raw: Option<Raw>,
 }
 
 impl Relay {
-    /// Passes on the luggage, and from then on what the user and the program say.
-    pub(super) fn start(port: Port, luggage: Vec<u8>) -> Result<Self> {
+    /// Passes on the luggage, and from then on what the user and the program say; every key of the
+    /// terminal if the program has one of its own.
+    pub(super) fn start(port: Port, luggage: Vec<u8>, on_terminal: bool) -> Result<Self> {
         let doing = "take over the port of the streams";
         let outgoing = port.into_std().context(doing)?;
         outgoing.set_nonblocking(false).context(doing)?;
         let incoming = outgoing.try_clone().context(doing)?;
         let (done, output) = oneshot::channel();
         // This one ends with the process: nothing wakes it while it waits for the user.
-        thread::spawn(move || speak(outgoing, &luggage));
+        thread::spawn(move || speak(outgoing, &luggage, on_terminal));
         // That nobody waits for the end is fine.
         thread::spawn(move || drop(done.send(listen(incoming))));
         let resized = signal(SignalKind::window_change()).context("watch the terminal's size")?;
-        Ok(Self { output: Some(output), resized })
+        let raw = on_terminal.then(Raw::begin).transpose()?;
+        Ok(Self { output: Some(output), resized, _raw: raw })
     }
 
     /// What the event loop must know: the terminal's new size, or that the output cannot be passed on.
@@ -76,9 +81,33 @@ async fn failed(output: &mut Option<oneshot::Receiver<io::Result<()>>>) -> io::E
 }
 
 /// Errors mean that the guest is gone, which the event loop sees too.
-fn speak(mut port: UnixStream, luggage: &[u8]) {
-    let _ = stream::send_all(&mut port, Stream::Files, luggage)
-        .and_then(|()| stream::send_all(&mut port, Stream::Input, stdin().lock()));
+fn speak(mut port: UnixStream, luggage: &[u8], on_terminal: bool) {
+    let sent = stream::send_all(&mut port, Stream::Files, luggage);
+    let input = stdin().lock();
+    let _ = sent.and_then(|()| {
+        if on_terminal {
+            stream::send_all(&mut port, Stream::Input, Keys(input))
+        } else {
+            stream::send_all(&mut port, Stream::Input, input)
+        }
+    });
+}
+
+/// Ctrl-], as in telnet: ends a guest that answers no key any more.
+const WAY_OUT: u8 = 0x1d;
+
+/// Keys, until the one that ends the guest.
+struct Keys<R>(R);
+
+impl<R: Read> Read for Keys<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.read(buffer)?;
+        if buffer[..length].contains(&WAY_OUT) {
+            interrupt::raise();
+            return Ok(0);
+        }
+        Ok(length)
+    }
 }
 
 fn listen(mut port: UnixStream) -> io::Result<()> {

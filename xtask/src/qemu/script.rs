@@ -34,7 +34,10 @@ pub(super) enum Turn {
     Restore(PathBuf),
     Save(PathBuf),
     /// Pass on this archive of files, and then input and output.
-    Relay(Vec<u8>),
+    Relay {
+        luggage: Vec<u8>,
+        on_terminal: bool,
+    },
 }
 
 impl Script {
@@ -98,7 +101,10 @@ impl Script {
                     return Turn::Listen;
                 }
                 match goal {
-                    Goal::Start { luggage, .. } => Turn::Relay(luggage.clone()),
+                    Goal::Start { program, luggage, .. } => {
+                        let on_terminal = program.terminal.is_some();
+                        Turn::Relay { luggage: luggage.clone(), on_terminal }
+                    }
                     Goal::Run { .. } | Goal::Save { .. } => Turn::Listen,
                 }
             }

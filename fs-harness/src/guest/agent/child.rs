@@ -35,7 +35,7 @@ struct Said {
 }
 
 /// Follows the process to its end.
-pub(super) fn follow(
+pub(in crate::guest) fn follow(
     mut scenario: Child,
     mut pass_on: impl FnMut(&FromGuest) -> Result<()>,
 ) -> Result<Outcome> {

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 
 use nix::libc;
@@ -85,7 +86,8 @@ pub(super) fn exit_code(status: ExitStatus) -> u8 {
 fn prepare(program: &Program, site: &Site) -> io::Result<(Command, Ends, Option<File>)> {
     let (path, arguments) = program.words.split_first().ok_or(ErrorKind::InvalidInput)?;
     let mut command = Command::new(path);
-    command.args(arguments).current_dir(site.folder()).env_clear().env("PATH", PATH).env("HOME", "/root");
+    let folder = program.folder.as_deref().map_or(site.folder(), Path::new);
+    command.args(arguments).current_dir(folder).env_clear().env("PATH", PATH).env("HOME", "/root");
     if let Some(disk) = site.disk() {
         command.env("PINBED_DISK", disk.path());
     }
@@ -147,7 +149,8 @@ mod tests {
     fn codes_are_those_of_a_shell() {
         assert_eq!(exit_code(ExitStatus::from_raw(7 << 8)), 7);
         assert_eq!(exit_code(ExitStatus::from_raw(11)), 139);
-        let program = Program { words: vec!["/no/such".into()], environment: Vec::new(), terminal: None };
+        let program =
+            Program { words: vec!["/no/such".into()], environment: Vec::new(), folder: None, terminal: None };
         let code = |kind: ErrorKind| not_started(&program, &kind.into()).code;
         assert_eq!((code(ErrorKind::NotFound), code(ErrorKind::PermissionDenied)), (127, 126));
     }

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The commands for a person, as a person calls them: programs and shells in guests, and cells that run again.
+
+use std::env;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{Winsize, openpty};
+use nix::unistd::read;
+use xtask::bench::Bench;
+use xtask::cell;
+use xtask::list;
+
+/// How long a terminal may be silent. A busy machine needs seconds to restore a guest.
+const SILENCE: Duration = Duration::from_mins(1);
+
+type Test = fn() -> Result<(), Failed>;
+
+const TESTS: &[(&str, Test)] = &[
+    ("exec_passes_on_the_exit_code", exec_passes_on_the_exit_code),
+    ("exec_streams_apart", exec_streams_apart),
+    ("exec_passes_on_bytes_as_they_are", exec_passes_on_bytes),
+    ("exec_counts_pins", exec_counts_pins),
+    ("exec_tells_of_a_panic", exec_tells_of_a_panic),
+    ("shell_goes_through_a_scenario_step_by_step", shell_steps),
+    ("shell_needs_a_terminal", shell_needs_a_terminal),
+    ("replay_compares_with_the_record", replay_compares),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = TESTS.iter().map(|(name, test)| Trial::test(format!("at_hand::{name}"), test)).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn exec_passes_on_the_exit_code() -> Result<(), Failed> {
+    for (script, code) in [("exit 7", 7), ("kill -SEGV $$", 139)] {
+        let output = run(&["exec", "--fs", "none", "--", "sh", "-c", script], b"")?;
+        demand(output.status.code() == Some(code), &format!("'{script}' gave {}", output.status))?;
+    }
+    let output = run(&["exec", "--", "no-such-program-here"], b"")?;
+    demand(output.status.code() == Some(127), &format!("no program gave {}", output.status))
+}
+
+fn exec_streams_apart() -> Result<(), Failed> {
+    let output = run(&["exec", "--", "sh", "-c", "pwd; echo complaint >&2; test -b $PINBED_DISK"], b"")?;
+    demand(output.stdout == b"/mnt/ext4\n", "stdout has something else than the folder")?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    demand(errors.contains("complaint\nthe program ended with exit code 0\n"), &errors)
+}
+
+fn exec_passes_on_bytes() -> Result<(), Failed> {
+    let bytes: Vec<u8> =
+        (0..5_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let output = run(&["exec", "--fs", "xfs", "--", "sh", "-c", "cat > file; cat file"], &bytes)?;
+    demand(output.stdout == bytes, "what came back is not what went in")
+}
+
+/// O_DIRECT pins the pages that it writes from.
+fn exec_counts_pins() -> Result<(), Failed> {
+    let script = "dd if=/dev/zero of=file bs=4096 count=3 oflag=direct 2>/dev/null";
+    let output = run(&["exec", "--with", "dd", "--", "sh", "-c", script], b"")?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    demand(errors.contains("pins      acquired +3 released +3\n"), &errors)?;
+    demand(errors.contains("write user-pinned: bios 3 pages 3 bytes 12288 maybe-dma-pinned 3"), &errors)
+}
+
+fn exec_tells_of_a_panic() -> Result<(), Failed> {
+    let output =
+        run(&["exec", "--fs", "none", "--", "sh", "-c", "echo c > /proc/sysrq-trigger; sleep 60"], b"")?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    demand(output.status.code() == Some(2), &format!("a panic gave {}", output.status))?;
+    demand(
+        errors.contains("error: guest panicked: Kernel panic - not syncing: sysrq triggered crash"),
+        &errors,
+    )
+}
+
+fn shell_steps() -> Result<(), Failed> {
+    let mut terminal = Terminal::open(&["shell", "hold_sync_dma_unhold::ext4"])?;
+    terminal.wait_for("observe # ")?;
+    terminal.type_in("stty size; scenario --step\r")?;
+    terminal.wait_for("\n33 77\r\n")?;
+    terminal.wait_for("step the mapped page is held\r\n")?;
+    terminal.wait_for("[Enter: go on")?;
+    terminal.type_in("sh\r")?;
+    terminal.wait_for("observe # ")?;
+    terminal.type_in("grep foll_pin_acquired /proc/vmstat; exit\r")?;
+    terminal.wait_for("nr_foll_pin_acquired 1\r\n")?;
+    for _ in 0..5 {
+        terminal.wait_for("[Enter: go on")?;
+        terminal.type_in("\r")?;
+    }
+    terminal.wait_for("hold_sync_dma_unhold::ext4::pin::observe passed")?;
+    terminal.wait_for("observe # ")?;
+    terminal.type_in("exit\r")?;
+    terminal.wait_for("exit code 0\r\n")?;
+    terminal.end()
+}
+
+fn shell_needs_a_terminal() -> Result<(), Failed> {
+    let output = run(&["shell", "--fs", "none"], b"")?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    demand(output.status.code() == Some(2) && errors.contains("a shell needs a terminal"), &errors)
+}
+
+fn replay_compares() -> Result<(), Failed> {
+    let bench = Bench::load().map_err(|error| format!("{error:#}"))?;
+    let cell = list::one("pin_order0").map_err(|error| format!("{error:#}"))?;
+    let folder = xtask::artefacts().join("at_hand/replay");
+    let task = cell::Task { folder: folder.clone(), ..cell::task(&bench, &cell) };
+    let mut record = cell::run(&bench, &task).map_err(|error| format!("{error:#}"))?;
+    let folder_text = folder.to_string_lossy().into_owned();
+    let same = run(&["replay", &folder_text], b"")?;
+    demand(same.status.code() == Some(0), &String::from_utf8_lossy(&same.stdout))?;
+    record.checks.pop();
+    record.environment.insert("kernel".to_owned(), "another".to_owned());
+    cell::save(&folder, &record).map_err(|error| format!("{error:#}"))?;
+    let other = run(&["replay", &folder_text], b"")?;
+    let text = String::from_utf8_lossy(&other.stdout).into_owned();
+    demand(other.status.code() == Some(1), &format!("a changed record gave {}", other.status))?;
+    demand(text.starts_with("kernel was another, is ") && text.contains("\n+  holds "), &text)
+}
+
+/// The command: the one that `cargo xtask test` names, or else the one beside this test.
+fn xtask_command(arguments: &[&str]) -> Result<Command, Failed> {
+    let this = env::current_exe().map_err(|error| format!("where is this test: {error}"))?;
+    let beside = || this.ancestors().nth(2).map(|folder| folder.join("xtask"));
+    let program = env::var_os("PINBED_XTASK").map(PathBuf::from).or_else(beside);
+    let program = program.filter(|path| path.is_file());
+    let program = program.ok_or("there is no xtask beside this test; `cargo build -p xtask` makes it")?;
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(xtask::workspace());
+    Ok(command)
+}
+
+fn run(arguments: &[&str], input: &[u8]) -> Result<Output, Failed> {
+    let mut command = xtask_command(arguments)?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("start xtask: {error}"))?;
+    let mut stdin = child.stdin.take().ok_or("xtask has no stdin")?;
+    let input = input.to_vec();
+    // A command that reads none of it is fine.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().map_err(|error| format!("wait for xtask: {error}"))?;
+    writer.join().map_err(|_| "the thread that writes panicked")?;
+    Ok(output)
+}
+
+/// xtask on a terminal of its own.
+struct Terminal {
+    master: OwnedFd,
+    child: Child,
+    /// What was printed and not yet waited for.
+    text: String,
+}
+
+impl Terminal {
+    fn open(arguments: &[&str]) -> Result<Self, Failed> {
+        let size = Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(Some(&size), None).map_err(|error| format!("open a terminal: {error}"))?;
+        let slave = || pair.slave.try_clone().map_err(|error| format!("open a terminal: {error}"));
+        let mut command = xtask_command(arguments)?;
+        command.stdin(slave()?).stdout(slave()?).stderr(slave()?).env("TERM", "dumb");
+        let child = command.spawn().map_err(|error| format!("start xtask: {error}"))?;
+        Ok(Self { master: pair.master, child, text: String::new() })
+    }
+
+    fn type_in(&mut self, keys: &str) -> Result<(), Failed> {
+        let master = self.master.try_clone().map_err(|error| format!("duplicate a terminal: {error}"))?;
+        File::from(master)
+            .write_all(keys.as_bytes())
+            .map_err(|error| format!("type {keys:?}: {error}").into())
+    }
+
+    fn wait_for(&mut self, what: &str) -> Result<(), Failed> {
+        loop {
+            if let Some(at) = self.text.find(what) {
+                self.text.drain(..at + what.len());
+                return Ok(());
+            }
+            if !self.hear()? {
+                return Err(format!("{what:?} did not come; what did: {}", self.text).into());
+            }
+        }
+    }
+
+    /// Takes in what is printed next; false where it is nothing any more.
+    fn hear(&mut self) -> Result<bool, Failed> {
+        let silence = PollTimeout::try_from(SILENCE).map_err(|error| format!("{error}"))?;
+        let mut ready = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, silence).map_err(|error| format!("wait for the terminal: {error}"))? == 0 {
+            return Ok(false);
+        }
+        let mut buffer = [0; 4096];
+        match read(&self.master, &mut buffer) {
+            Ok(0) | Err(Errno::EIO) => Ok(false),
+            Ok(length) => {
+                self.text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+                Ok(true)
+            }
+            Err(error) => Err(format!("read from the terminal: {error}").into()),
+        }
+    }
+
+    /// The command must end by itself, with success.
+    fn end(mut self) -> Result<(), Failed> {
+        let deadline = Instant::now() + SILENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().map_err(|error| format!("wait for xtask: {error}"))? {
+                return demand(status.success(), &format!("xtask ended with {status}"));
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        Err("xtask did not end".into())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // That it has ended by itself is what should be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn demand(holds: bool, otherwise: &str) -> Result<(), Failed> {
+    if holds { Ok(()) } else { Err(otherwise.into()) }
+}
