@@ -10,7 +10,7 @@ use std::path::Path;
 use fs_harness::record::OutcomeKind;
 use libtest_mimic::{Failed, Trial};
 
-use crate::guest::{SHORT, expect, own_checkpoints, run, state, task};
+use crate::guest::{expect, own_checkpoints, run, state, task};
 
 pub(crate) fn trials() -> [Trial; 3] {
     [
@@ -33,7 +33,7 @@ fn changed_checkpoint() -> Result<(), Failed> {
 /// A checkpoint that QEMU does not restore, for it is no state at all, is a harness error, and gone
 /// afterwards. Its time is set back: nothing else tells that it was changed.
 fn refused_checkpoint() -> Result<(), Failed> {
-    let mut task = task("a_checkpoint_that_qemu_refuses", "selftest_holds")?;
+    let task = task("a_checkpoint_that_qemu_refuses", "selftest_holds")?;
     let bench = own_checkpoints(&task)?;
     let path = state(&bench, &task)?;
     change(&path, |state| {
@@ -41,7 +41,6 @@ fn refused_checkpoint() -> Result<(), Failed> {
         invert(state, 0)?;
         state.set_modified(modified)
     })?;
-    task.limits.boot = SHORT;
     expect(&run(&bench, &task)?, OutcomeKind::HarnessError, "did not come back to life")?;
     expect(&run(&bench, &task)?, OutcomeKind::Passed, "")
 }
