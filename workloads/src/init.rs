@@ -2,6 +2,7 @@
 
 //! The guest's only program of ours: PID 1, and under other arguments the processes that it starts.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,6 +16,11 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["scenario", name] => run_scenario(name),
         ["by-hand", name, options @ ..] => by_hand(name, options),
+        // Started before the guest is saved, it is told its cell when the guest is restored.
+        ["scenario"] => match io::read_to_string(io::stdin()) {
+            Ok(name) => run_scenario(&name),
+            Err(error) => fail(&format!("the scenario could not read the name of its cell: {error}")),
+        },
         ["fuse-direct", backing, mountpoint] => {
             match fuse::serve(Path::new(backing), Path::new(mountpoint)) {
                 Ok(()) => ExitCode::SUCCESS,

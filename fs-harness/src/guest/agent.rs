@@ -11,14 +11,15 @@ mod process;
 mod session;
 mod unpack;
 
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use nix::sys::reboot::{RebootMode, reboot};
 
+use self::child::Parked;
 use self::ports::Ports;
-use super::error::{Doing, Error, Result};
+use super::error::{Error, Result};
 use super::kmsg;
 use super::site::Site;
 use crate::cell::{Cell, Setup};
@@ -44,7 +45,7 @@ fn live() -> Result<()> {
     prepare::mount_all()?;
     let mut ports = Ports::open()?;
     let marks = ports.stream_kernel_log()?;
-    let mut agent = Agent { ports, marks, made: Setup::None };
+    let mut agent = Agent { ports, marks, made: Setup::None, scenario: None };
     match agent.serve() {
         Ok(()) => Ok(()),
         Err(error) => agent.give_verdict(OutcomeKind::HarnessError, error.to_string(), None),
@@ -57,6 +58,8 @@ struct Agent {
     marks: Receiver<String>,
     /// What was made in this guest so far.
     made: Setup,
+    /// The process of the scenario, once it waits for its cell.
+    scenario: Option<Parked>,
 }
 
 impl Agent {
@@ -64,6 +67,8 @@ impl Agent {
         prepare::load_driver()?;
         prepare::quiet()?;
         let kernel = prepare::kernel_release()?;
+        // Started before the guest is saved, so that no cell has to wait for it.
+        self.scenario = Some(Parked::start()?);
         if let Ok(name) = std::env::var("PINBED_CELL") {
             // A person started this guest by hand: nobody answers on the port.
             return self.run_by_hand(&name);
@@ -110,14 +115,9 @@ impl Agent {
 
     fn run(&mut self, cell: &Cell, fault: Option<AgentFault>) -> Result<()> {
         self.ports.send(&FromGuest::Doing(format!("running {cell}")))?;
-        let scenario = Command::new("/proc/self/exe")
-            .args(["scenario", &cell.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .doing("start the scenario")?;
-        let outcome = child::follow(scenario, |message| self.ports.send(message))?;
+        let parked = self.scenario.take();
+        let parked = parked.ok_or_else(|| Error::Unexpected("a guest runs one cell".to_owned()))?;
+        let outcome = parked.run(cell, |message| self.ports.send(message))?;
         self.give_verdict(outcome.kind, outcome.detail, fault)
     }
 

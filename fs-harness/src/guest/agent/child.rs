@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Follows a scenario's process: passes on what it says, and judges how it ended.
+//! The scenario's process: started to wait for its cell, and then followed. What it says is passed on, and
+//! how it ended is judged.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 
 use nix::sys::signal::Signal;
 
+use crate::cell::Cell;
 use crate::guest::error::{Doing, Error, Result};
 use crate::protocol::FromGuest;
 use crate::record::{Outcome, OutcomeKind, Verdict};
@@ -32,6 +34,40 @@ struct Said {
     skipped: Option<String>,
     /// A line that is no message: a check may be hidden in it.
     noise: Option<String>,
+}
+
+/// A scenario's process that waits to be told its cell.
+pub(super) struct Parked {
+    process: Child,
+    told: ChildStdin,
+}
+
+impl Parked {
+    pub(super) fn start() -> Result<Self> {
+        let mut process = Command::new("/proc/self/exe")
+            .arg("scenario")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .doing("start the scenario's process")?;
+        let told = process.stdin.take();
+        let told =
+            told.ok_or_else(|| Error::Unexpected("the scenario was started without pipes".to_owned()))?;
+        Ok(Self { process, told })
+    }
+
+    /// Tells the process its cell and follows it to its end.
+    pub(super) fn run(
+        mut self,
+        cell: &Cell,
+        pass_on: impl FnMut(&FromGuest) -> Result<()>,
+    ) -> Result<Outcome> {
+        // A process that has died meanwhile does not read it, and is judged by how it ended.
+        let _ = self.told.write_all(cell.to_string().as_bytes());
+        drop(self.told);
+        follow(self.process, pass_on)
+    }
 }
 
 /// Follows the process to its end.
