@@ -44,11 +44,14 @@ pub struct Rule {
     pub reason: &'static str,
 }
 
+/// The rule of lines that tell of a processor or a task that makes no progress.
+const LOCKUP: &str = "lockup";
+
 /// Every rule but the one for [`ERRORS`]; the first that matches a line names it.
 pub const RULES: &[Rule] = &[
     Rule { id: "panic", contains: &["kernel panic - not syncing"], reason: "the kernel gave up" },
     Rule {
-        id: "lockup",
+        id: LOCKUP,
         contains: &[
             "soft lockup",
             "hard lockup",
@@ -105,6 +108,12 @@ pub fn rule_for(record: &LogRecord) -> Option<&'static Rule> {
     }
     let by_text = RULES.iter().find(|rule| rule.contains.iter().any(|part| text.contains(part)));
     by_text.or_else(|| (record.level <= ERROR_LEVEL).then_some(&ERRORS))
+}
+
+/// Whether a line tells of a processor or a task that makes no progress.
+pub fn tells_of_lockup(line: &str) -> bool {
+    let line = line.to_lowercase();
+    RULES.iter().any(|rule| rule.id == LOCKUP && rule.contains.iter().any(|part| line.contains(part)))
 }
 
 /// The record as a line that matters, where a rule says so.

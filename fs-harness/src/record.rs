@@ -14,7 +14,7 @@ use crate::cell::Cell;
 use crate::page::Page;
 
 /// Version of [`Record`], raised by every change of its fields or of what they mean; `docs/record.md` says which.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Everything known about one run of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +39,8 @@ pub struct Record {
     pub log: Vec<LogLine>,
     /// Seconds from the start of QEMU to each named moment.
     pub timings: Vec<Timing>,
+    /// What QEMU took of the host; none where the agent never spoke.
+    pub resources: Option<Resources>,
 }
 
 impl Record {
@@ -55,6 +57,7 @@ impl Record {
             checks: Vec::new(),
             log: Vec::new(),
             timings: Vec::new(),
+            resources: None,
         }
     }
 }
@@ -258,4 +261,14 @@ pub struct Timing {
     pub what: String,
     /// Seconds since QEMU was started.
     pub seconds: f64,
+}
+
+/// What a guest takes of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// The largest resident set of QEMU, in KiB, seen when the agent last spoke.
+    pub peak_resident_kib: u64,
+    /// The part of it that no other guest can share, in KiB: the most of what was seen when the agent spoke.
+    pub anonymous_kib: u64,
 }

@@ -47,6 +47,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         write("/proc/sysrq-trigger", "c")
     }),
     scenario("selftest_spins", "The kernel spins with preemption off.", |bed| provoke(bed, "SOFTLOCKUP")),
+    scenario("selftest_locks_up", "The kernel spins, and its watchdog notices after two seconds.", |bed| {
+        write("/proc/sys/kernel/watchdog_thresh", "1")?;
+        provoke(bed, "SOFTLOCKUP")
+    }),
     scenario("selftest_sigbus", "The scenario touches a page beyond the end of its file.", sigbus),
     scenario("selftest_panics", "The scenario panics.", |bed| {
         well(bed)?;

@@ -3,10 +3,11 @@
 //! The bench: everything that is chosen and built before the first guest starts.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -68,12 +69,27 @@ pub struct Options {
     /// Makes the order in which cells start, and chooses those that `test` runs from both starts [default: by the guest's image]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Processors of each guest.
+    #[arg(long, default_value = "1", value_name = "N")]
+    smp: NonZeroU32,
+    /// Guests' clocks count instructions, not time; emulation only.
+    #[arg(long)]
+    icount: bool,
 }
 
 impl Options {
     /// The flavour of the kernel.
     pub fn flavour(&self) -> Flavour {
         self.kernel.flavour
+    }
+
+    /// What guests are to run under: instructions can be counted only where they are emulated.
+    fn wish(&self) -> Result<Wish> {
+        match (self.icount, self.accel) {
+            (true, Wish::Kvm) => bail!("--icount counts emulated instructions; leave --accel kvm out"),
+            (true, Wish::Auto | Wish::Tcg) => Ok(Wish::Tcg),
+            (false, wish) => Ok(wish),
+        }
     }
 
     /// Those that are not the default, as they are typed.
@@ -87,8 +103,11 @@ impl Options {
         let accel = (self.accel != Wish::default()).then(|| format!("--accel {}", name(&self.accel)));
         let isolation = (self.isolation != Isolation::default())
             .then(|| format!("--isolation {}", name(&self.isolation)));
+        let smp = (self.smp != NonZeroU32::MIN).then(|| format!("--smp {}", self.smp));
+        let icount = self.icount.then(|| "--icount".to_owned());
         let seed = self.seed.map(|seed| format!("--seed {seed}"));
-        [series, flavour, accel, isolation, seed].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        let all = [series, flavour, accel, isolation, smp, icount, seed];
+        all.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -114,8 +133,15 @@ impl Bench {
         let kernel = kernel::ensure(&options.kernel)?;
         let module = module::ensure(&kernel)?;
         let image = image::ensure(&module)?;
-        let accelerator = Accelerator::choose(options.accel, &kernel.vmlinux)?;
-        let machine = Machine { accelerator, kernel: kernel.vmlinux.clone(), image: image.path };
+        let accel = options.wish()?;
+        let machine = Machine {
+            accelerator: Accelerator::choose(accel, &kernel.vmlinux)?,
+            kernel: kernel.vmlinux.clone(),
+            flavour: kernel.flavour,
+            image: image.path,
+            processors: options.smp,
+            icount: options.icount,
+        };
         let isolation = options.isolation;
         let seed = options.seed.unwrap_or_else(|| seed::of_image(&image.hash));
         let environment = BTreeMap::from([
@@ -128,7 +154,6 @@ impl Bench {
             ("options", options.typed()),
         ]);
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let accel = options.accel;
         let bench = Self { machine, accel, isolation, seed, environment }.describe_host()?;
         let text = serde_json::to_vec_pretty(&bench).context("write down the bench")?;
         cache::write_whole(&file(), &text)?;
@@ -169,7 +194,7 @@ impl Bench {
         let host = [
             ("accelerator", format!("{name} ({why})")),
             ("qemu", qemu_version()?),
-            ("machine", Machine::TYPE.to_owned()),
+            ("machine", self.machine.description()),
             ("cpu", self.machine.cpu().to_owned()),
         ];
         self.environment.extend(host.map(|(name, value)| (name.to_owned(), value)));
@@ -231,7 +256,14 @@ pub(crate) mod tests {
     /// A bench that nothing runs on.
     pub(crate) fn bench() -> Bench {
         let accelerator = Accelerator { name: "tcg".into(), why: "asked for".into() };
-        let machine = Machine { accelerator, kernel: "/vmlinux".into(), image: "/image".into() };
+        let machine = Machine {
+            accelerator,
+            kernel: "/vmlinux".into(),
+            flavour: Flavour::Standard,
+            image: "/image".into(),
+            processors: NonZeroU32::MIN,
+            icount: false,
+        };
         let (accel, isolation) = (Wish::default(), Isolation::default());
         Bench { machine, accel, isolation, seed: 1, environment: BTreeMap::new() }
     }

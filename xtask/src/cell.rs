@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fs_harness::cell::Cell;
@@ -19,7 +18,8 @@ use serde::Deserialize;
 use crate::bench::{self, Bench, Isolation};
 use crate::host::command::quoted;
 use crate::qemu::checkpoint;
-use crate::qemu::guest::{self, Interrupted, Limits, Seen};
+use crate::qemu::guest::{self, Interrupted, Seen};
+use crate::qemu::limits::Limits;
 use crate::qemu::machine::Channels;
 use crate::qemu::script::Script;
 use crate::{artefacts, cache};
@@ -50,13 +50,6 @@ pub struct Task {
 /// The folder of a cell's artefacts.
 pub fn folder(cell: &Cell) -> PathBuf {
     artefacts().join("cells").join(cell.path())
-}
-
-/// The deadlines of an ordinary cell on this bench.
-pub fn limits(bench: &Bench) -> Limits {
-    // A boot takes two seconds under emulation on an idle machine; the rest is for busy ones.
-    let scale = if bench.machine.accelerator.is_emulation() { 1 } else { 3 };
-    Limits { boot: Duration::from_secs(60 / scale), progress: Duration::from_secs(60 / scale) }
 }
 
 /// Runs a cell in a guest of its own and writes down everything that it left behind. An error means
@@ -91,7 +84,7 @@ fn guest(bench: &Bench, task: &Task) -> Result<Seen> {
             }
         }
     };
-    let start = checkpoint.as_ref().map(|checkpoint| checkpoint.state.clone());
+    let start = checkpoint.as_ref().map(|checkpoint| checkpoint.files.clone());
     let script = Script::run(cell.clone(), *fault, start);
     let mut seen = guest::run(&bench.machine, script, *limits, &folder.join(PID))?;
     if let Some(checkpoint) = checkpoint {
@@ -111,7 +104,7 @@ fn guest(bench: &Bench, task: &Task) -> Result<Seen> {
 
 /// The ordinary task for a cell.
 pub fn task(bench: &Bench, cell: &Cell) -> Task {
-    Task { cell: cell.clone(), fault: None, limits: limits(bench), folder: folder(cell) }
+    Task { cell: cell.clone(), fault: None, limits: Limits::of(&bench.machine), folder: folder(cell) }
 }
 
 /// Writes a record and its rendering into a cell's folder.
@@ -183,6 +176,7 @@ fn take_over(record: &mut Record, folder: &Path, seen: Seen) -> Result<()> {
     record.steps = seen.steps;
     record.checks = seen.checks;
     record.timings = seen.timings;
+    record.resources = seen.resources;
     let mut log = String::new();
     for line in &seen.log {
         // Writing to a String never fails.

@@ -17,7 +17,8 @@ use fs_harness::render::render_counts;
 
 use crate::bench::{Bench, Isolation};
 use crate::qemu::checkpoint;
-use crate::qemu::guest::{self, GivenUp, Limits, Seen};
+use crate::qemu::guest::{self, GivenUp, Seen};
+use crate::qemu::limits::Limits;
 use crate::qemu::script::Script;
 use crate::{artefacts, cache, cell};
 
@@ -30,7 +31,7 @@ const UNHEARD: u8 = 141;
 
 /// Runs the program in a guest with the setup, while its input and output are passed on. Nothing limits its time.
 pub fn run(bench: &Bench, setup: Setup, program: Program, luggage: Vec<u8>) -> Result<Seen> {
-    let limits = cell::limits(bench);
+    let limits = Limits::of(&bench.machine);
     let qemu = bench.environment.get("qemu").map_or("", String::as_str);
     let checkpoint = match bench.isolation {
         Isolation::Boot => None,
@@ -39,7 +40,7 @@ pub fn run(bench: &Bench, setup: Setup, program: Program, luggage: Vec<u8>) -> R
             Err(seen) => return Ok(*seen),
         },
     };
-    let start = checkpoint.as_ref().map(|checkpoint| checkpoint.state.clone());
+    let start = checkpoint.as_ref().map(|checkpoint| checkpoint.files.clone());
     let limits = Limits { progress: Duration::from_hours(24 * 365), ..limits };
     let pid_file = folder()?.join(cell::PID);
     let script = Script::start(setup, program, luggage, start);

@@ -12,22 +12,30 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::guest::{expect, own_checkpoints, run, state, task};
 
-pub(crate) fn trials() -> [Trial; 3] {
+pub(crate) fn trials() -> [Trial; 4] {
     [
         Trial::test("selftest::a_truncated_checkpoint", truncated_checkpoint),
         Trial::test("selftest::a_changed_checkpoint", changed_checkpoint),
+        Trial::test("selftest::a_checkpoint_with_changed_memory", changed_memory),
         Trial::test("selftest::a_checkpoint_that_qemu_refuses", refused_checkpoint),
     ]
 }
 
 /// Half of a checkpoint is not restored, but made anew.
 fn truncated_checkpoint() -> Result<(), Failed> {
-    is_made_anew("a_truncated_checkpoint", |state| state.set_len(state.metadata()?.len() / 2))
+    is_made_anew("a_truncated_checkpoint", "state", |state| state.set_len(state.metadata()?.len() / 2))
 }
 
 /// A byte that somebody changed in a checkpoint would be a byte of the kernel under test.
 fn changed_checkpoint() -> Result<(), Failed> {
-    is_made_anew("a_changed_checkpoint", |state| invert(state, state.metadata()?.len() / 2))
+    is_made_anew("a_changed_checkpoint", "state", |state| invert(state, state.metadata()?.len() / 2))
+}
+
+/// The memory is in a file of its own.
+fn changed_memory() -> Result<(), Failed> {
+    is_made_anew("a_checkpoint_with_changed_memory", "memory", |memory| {
+        invert(memory, memory.metadata()?.len() / 2)
+    })
 }
 
 /// A checkpoint that QEMU does not restore, for it is no state at all, is a harness error, and gone
@@ -46,10 +54,10 @@ fn refused_checkpoint() -> Result<(), Failed> {
 }
 
 /// The cell passes, and not in the guest that was tampered with.
-fn is_made_anew(name: &str, tamper: fn(&File) -> io::Result<()>) -> Result<(), Failed> {
+fn is_made_anew(name: &str, file: &str, tamper: fn(&File) -> io::Result<()>) -> Result<(), Failed> {
     let task = task(name, "selftest_holds")?;
     let bench = own_checkpoints(&task)?;
-    let path = state(&bench, &task)?;
+    let path = state(&bench, &task)?.with_file_name(file);
     change(&path, tamper)?;
     let written = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
     let tampered = written(&path).map_err(|error| format!("look at the state: {error}"))?;

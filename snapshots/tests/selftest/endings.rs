@@ -2,6 +2,8 @@
 
 //! Ways in which a scenario, an agent or a kernel ends a cell.
 
+use std::time::Duration;
+
 use fs_harness::protocol::AgentFault;
 use fs_harness::record::OutcomeKind;
 use libtest_mimic::{Failed, Trial};
@@ -107,7 +109,9 @@ const CASES: &[Case] = &[
 ];
 
 pub(crate) fn trials() -> impl Iterator<Item = Trial> {
-    CASES.iter().map(|case| Trial::test(format!("selftest::{}", case.name), move || check(case)))
+    let lockup = Trial::test("selftest::a_lockup_ends_the_waiting", lockup);
+    let case = |case: &'static Case| Trial::test(format!("selftest::{}", case.name), move || check(case));
+    CASES.iter().map(case).chain([lockup])
 }
 
 fn check(case: &Case) -> Result<(), Failed> {
@@ -117,4 +121,17 @@ fn check(case: &Case) -> Result<(), Failed> {
         task.limits.progress = SHORT;
     }
     expect(&run(bench()?, &task)?, case.outcome, case.says)
+}
+
+/// The kernel says itself that it is stuck: that is not waited for as long as silence.
+fn lockup() -> Result<(), Failed> {
+    let mut task = task("a_lockup_ends_the_waiting", "selftest_locks_up")?;
+    task.limits.stuck = Duration::from_secs(2);
+    let record = run(bench()?, &task)?;
+    expect(&record, OutcomeKind::GuestHung, "soft lockup")?;
+    let detail = &record.outcome.detail;
+    if detail.contains(&format!("no sign of life for {} s", task.limits.progress.as_secs())) {
+        return Err(format!("the lockup did not end the waiting: {detail}").into());
+    }
+    Ok(())
 }

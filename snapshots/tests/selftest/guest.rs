@@ -14,6 +14,7 @@ use workloads::catalogue;
 use xtask::bench::Bench;
 use xtask::cell::{self, Task};
 use xtask::qemu::checkpoint;
+use xtask::qemu::limits::Limits;
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -66,9 +67,9 @@ pub(crate) fn own_checkpoints(task: &Task) -> Result<Bench, Failed> {
 /// The state of the checkpoint from which the task's cell starts, made first if need be.
 pub(crate) fn state(bench: &Bench, task: &Task) -> Result<PathBuf, Failed> {
     let qemu = bench.environment.get("qemu").map_or("", String::as_str);
-    let made = checkpoint::ensure(&bench.machine, qemu, task.cell.setup, cell::limits(bench));
+    let made = checkpoint::ensure(&bench.machine, qemu, task.cell.setup, Limits::of(&bench.machine));
     let made = made.map_err(|error| format!("{error:#}"))?.map_err(|_| "no checkpoint could be made")?;
-    Ok(made.state)
+    Ok(made.files.state)
 }
 
 /// Waits until a process id stands in the file.

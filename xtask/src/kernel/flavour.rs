@@ -24,6 +24,14 @@ impl Flavour {
         }
     }
 
+    /// How many times longer than on the standard kernel a guest may take.
+    pub fn slowdown(self) -> u32 {
+        match self {
+            Self::Standard => 1,
+            Self::Sanitize => 5,
+        }
+    }
+
     /// Whether clang and its linker build it: with Rust, the kernel has KASAN by clang alone.
     pub fn is_built_by_llvm(self) -> bool {
         self == Self::Sanitize

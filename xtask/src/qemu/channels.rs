@@ -229,16 +229,26 @@ impl Channels {
         }
     }
 
-    /// Begins to save the guest's whole state; [`Event::Saved`] tells of the end.
+    /// Asks QEMU to end.
+    pub(super) async fn quit(&mut self) {
+        if let Some((qmp, _)) = &self.qmp {
+            // Where it cannot answer, it is killed.
+            let _ = qmp.execute(qmp::quit {}).await;
+        }
+    }
+
+    /// Begins to save the guest's state without its memory, which is in a file of its own;
+    /// [`Event::Saved`] tells of the end.
     pub(super) fn save(&mut self, into: &str) -> Result<()> {
         let (qmp, _) = self.qmp.as_ref().context("QEMU does not answer on QMP")?;
-        let events =
-            qmp::MigrationCapabilityStatus { capability: qmp::MigrationCapability::events, state: true };
-        let announce = qmp.execute(qmp::migrate_set_capabilities { capabilities: vec![events] });
+        let prepare = qmp.execute(capabilities([
+            qmp::MigrationCapability::events,
+            qmp::MigrationCapability::x_ignore_shared,
+        ]));
         let uri = Some(into.to_owned());
         let migrate = qmp.execute(qmp::migrate { uri, channels: None, detach: None, resume: None });
         self.command = Some(Box::pin(async move {
-            announce.await?;
+            prepare.await?;
             migrate.await.map(|_| ())
         }));
         Ok(())
@@ -248,9 +258,13 @@ impl Channels {
     /// that can be lost: an interrupt that a port raises may be overwritten by the saved interrupt controller.
     pub(super) fn restore(&mut self, from: &str) -> Result<()> {
         let (qmp, _) = self.qmp.as_ref().context("QEMU does not answer on QMP")?;
+        let prepare = qmp.execute(capabilities([qmp::MigrationCapability::x_ignore_shared]));
         let uri = Some(from.to_owned());
         let restore = qmp.execute(qmp::migrate_incoming { uri, channels: None, exit_on_error: None });
-        self.command = Some(Box::pin(async move { restore.await.map(|_| ()) }));
+        self.command = Some(Box::pin(async move {
+            prepare.await?;
+            restore.await.map(|_| ())
+        }));
         Ok(())
     }
 }
@@ -292,6 +306,11 @@ async fn come(interrupt: &mut Option<Interrupt>) {
     let Some(watched) = interrupt else { return std::future::pending().await };
     watched.come().await;
     *interrupt = None;
+}
+
+fn capabilities<const N: usize>(wanted: [qmp::MigrationCapability; N]) -> qmp::migrate_set_capabilities {
+    let on = |capability| qmp::MigrationCapabilityStatus { capability, state: true };
+    qmp::migrate_set_capabilities { capabilities: wanted.map(on).to_vec() }
 }
 
 async fn next_of(qmp: &mut Option<(Qmp, Events)>) -> Option<Event> {

@@ -13,8 +13,10 @@ use fs_harness::cell::Setup;
 use fs_harness::kernel_log::LogRecord;
 use serde::{Deserialize, Serialize};
 
-use super::guest::{self, Limits, Seen};
+use super::guest::{self, Seen};
+use super::limits::Limits;
 use super::machine::{Channels, Machine};
+use super::memory;
 use super::script::Script;
 use super::seal::{self, Seal};
 use crate::{artefacts, cache, note};
@@ -22,11 +24,29 @@ use crate::{artefacts, cache, note};
 /// Of how many benches the checkpoints are kept: they are some tens of MiB a setup.
 const KEPT: usize = 6;
 
+/// How a guest is saved: raised by any change of that, since older checkpoints may still be there.
+const FORMAT: &str = "state and memory apart";
+
 /// A saved guest.
 pub struct Checkpoint {
     /// What QEMU restores.
-    pub state: PathBuf,
+    pub files: Files,
     past: Past,
+}
+
+/// The files of a saved guest. Nobody writes to them once the checkpoint is there: guests run on them.
+#[derive(Clone)]
+pub struct Files {
+    /// The state of its processors and devices.
+    pub state: PathBuf,
+    /// Its memory.
+    pub memory: PathBuf,
+}
+
+impl Files {
+    fn of(folder: &Path) -> Self {
+        Self { state: folder.join("state"), memory: folder.join("memory") }
+    }
 }
 
 /// What the guest had said before it was saved, and what its files were like.
@@ -40,7 +60,7 @@ struct Past {
 impl Checkpoint {
     /// Removes a checkpoint that QEMU does not restore, so that the next run makes it anew.
     pub fn forget(&self) -> Result<()> {
-        remove(self.state.parent().context("a checkpoint without a folder")?)
+        remove(self.files.state.parent().context("a checkpoint without a folder")?)
     }
 
     /// Puts what was said before the checkpoint in front of what was seen after it.
@@ -90,8 +110,11 @@ fn make(
 ) -> Result<Result<Checkpoint, Box<Seen>>> {
     cache::sweep_partials(folder)?;
     let scratch = cache::scratch_beside(folder)?;
-    let state = scratch.path().join("state");
-    let script = Script::save(setup, state, start.as_ref().map(|start| start.state.clone()));
+    let files = Files::of(scratch.path());
+    if let Some(start) = &start {
+        memory::copy(&start.files.memory, &files.memory)?;
+    }
+    let script = Script::save(setup, files.clone(), start.as_ref().map(|start| start.files.clone()));
     let mut seen = guest::run(machine, script, limits, &scratch.path().join("qemu.pid"))?;
     if let Some(start) = start {
         start.precede(&mut seen);
@@ -99,7 +122,8 @@ fn make(
     if !seen.saved {
         return Ok(Err(Box::new(seen)));
     }
-    wait_for(&scratch.path().join("state"))?;
+    wait_for(&files.state)?;
+    memory::settle(&files.memory)?;
     let past = Past { seals: seal::all_in(scratch.path())?, log: seen.log, console: seen.console };
     let text = serde_json::to_vec(&past).context("turn a kernel log into JSON")?;
     cache::write_whole(&scratch.path().join("past.json"), &text)?;
@@ -127,7 +151,7 @@ fn load(folder: &Path) -> Result<Option<Checkpoint>> {
     }
     let text = fs::read(&past).with_context(|| format!("cannot read {}", past.display()))?;
     let whole = serde_json::from_slice(&text).ok().filter(|past: &Past| seal::hold(folder, &past.seals));
-    Ok(whole.map(|past| Checkpoint { state: folder.join("state"), past }))
+    Ok(whole.map(|past| Checkpoint { files: Files::of(folder), past }))
 }
 
 fn remove(folder: &Path) -> Result<()> {
@@ -138,7 +162,7 @@ fn remove(folder: &Path) -> Result<()> {
 /// what they contain, and QEMU's version.
 fn key(machine: &Machine, qemu: &str) -> String {
     let line = machine.command_line(Channels::Harness, "").join("\0");
-    cache::short_hex(blake3::hash(format!("{line}\0{qemu}").as_bytes()))
+    cache::short_hex(blake3::hash(format!("{FORMAT}\0{line}\0{qemu}").as_bytes()))
 }
 
 /// The folder of a bench's checkpoints; those of benches that were used long ago make room for it.

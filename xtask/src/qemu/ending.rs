@@ -70,8 +70,7 @@ fn before_ready(seen: &Seen) -> Option<Ending> {
 
 fn hang(seen: &Seen) -> Option<Ending> {
     let limit = seen.expired?;
-    let lockup = seen.console.lines().find(|line| line.contains("lockup") || line.contains("stall"));
-    let hint = lockup.map(|line| format!("; {}", without_time(line))).unwrap_or_default();
+    let hint = seen.stuck.as_deref().map(|line| format!("; {}", without_time(line))).unwrap_or_default();
     let detail =
         format!("no sign of life for {} s; the guest was {}{hint}", limit.as_secs(), whereabouts(seen));
     Some((OutcomeKind::GuestHung, detail))

@@ -4,35 +4,23 @@
 //! is judged afterwards, in [`ending`](super::ending).
 
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
 
 use anyhow::{Context, Result, bail};
-use fs_harness::kernel_log::LogRecord;
+use fs_harness::kernel_log::{self, LogRecord};
 use fs_harness::protocol::{self, FromGuest, ToGuest};
-use fs_harness::record::{Check, Outcome, Step, Timing};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use fs_harness::record::{Check, Outcome, Resources, Step, Timing};
+use tokio::process::Child;
 
 use super::channels::{Channels, Event, Flood, Listeners};
-use super::ending;
 use super::interrupt::Interrupt;
-use super::machine::{self, Machine};
+use super::limits::Limits;
+use super::machine::Machine;
 use super::script::{Script, Turn};
-use crate::host::command::{end_with_parent, quoted};
-
-/// How long a guest may take. Between two signs of progress, not in all: a busy host slows a guest
-/// down, but does not keep it from going on.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From the start of QEMU until the agent speaks.
-    pub boot: Duration,
-    /// From one message of the agent to the next.
-    pub progress: Duration,
-}
+use super::{ending, process};
+use crate::host::command::quoted;
 
 /// How long a program has to end after it was interrupted.
 const GRACE: Duration = Duration::from_secs(3);
@@ -77,12 +65,16 @@ pub struct Seen {
     pub panicked: bool,
     /// The guest's state was saved.
     pub saved: bool,
-    /// The deadline that passed.
+    /// What the kernel said last of something that is stuck, unless the agent spoke since.
+    pub stuck: Option<String>,
+    /// How long the guest had been silent when its deadline passed.
     pub expired: Option<Duration>,
     /// How QEMU ended.
     pub exit: Option<ExitStatus>,
     /// What QEMU wrote to its standard error.
     pub complaint: String,
+    /// What QEMU took of the host.
+    pub resources: Option<Resources>,
     /// Seconds from the start to named moments.
     pub timings: Vec<Timing>,
 }
@@ -100,6 +92,20 @@ impl Seen {
     /// How the cell ended.
     pub fn outcome(&self) -> Outcome {
         ending::judge(self)
+    }
+
+    fn note_stuck(&mut self, line: &str) {
+        if kernel_log::tells_of_lockup(line) {
+            self.stuck.get_or_insert_with(|| line.to_owned());
+        }
+    }
+
+    /// QEMU's memory is looked at while it lives: nobody can ask for it afterwards.
+    fn weigh(&mut self, qemu: &Child) {
+        let Some(now) = qemu.id().and_then(process::resources) else { return };
+        let most = self.resources.get_or_insert(now);
+        most.peak_resident_kib = most.peak_resident_kib.max(now.peak_resident_kib);
+        most.anonymous_kib = most.anonymous_kib.max(now.anonymous_kib);
     }
 }
 
@@ -139,7 +145,7 @@ async fn supervise(
 ) -> Result<Seen> {
     let listeners = Listeners::bind(folder)?;
     let started = Instant::now();
-    let mut qemu = start(machine, &script, folder)?;
+    let mut qemu = process::start(&script.command_line(machine), folder)?;
     fs::write(pid_file, qemu.id().unwrap_or_default().to_string())
         .with_context(|| format!("write {}", pid_file.display()))?;
     let mut guest = Guest { seen: Seen::default(), script, limits, started };
@@ -151,39 +157,10 @@ async fn supervise(
     if let Some(mut channels) = channels {
         guest.follow(&mut channels, &mut qemu).await?;
     } else if guest.seen.exit.is_none() {
-        guest.seen.exit = Some(end(&mut qemu).await?);
+        guest.seen.exit = Some(process::end(&mut qemu, None).await?);
     }
-    guest.seen.complaint = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
+    guest.seen.complaint = process::complaint(folder);
     Ok(guest.seen)
-}
-
-fn start(machine: &Machine, script: &Script, folder: &Path) -> Result<Child> {
-    let mut words = machine.command_line(machine::Channels::Harness, "");
-    if script.restores() {
-        words.extend(["-incoming", "defer"].map(str::to_owned));
-    }
-    let (program, arguments) = words.split_first().context("an empty command line")?;
-    let stderr = fs::File::create(folder.join("stderr")).context("make a file for QEMU's complaints")?;
-    let mut command = Command::new(program);
-    // In a group of its own: a terminal's Ctrl-C is for the harness, which then ends its guests.
-    command.args(arguments).current_dir(folder).kill_on_drop(true).process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    // SAFETY: it makes system calls only, and does not allocate.
-    unsafe { command.pre_exec(end_with_parent(Signal::SIGKILL)) };
-    command.spawn().with_context(|| format!("start {program} (is it installed? `cargo xtask doctor` tells)"))
-}
-
-/// Ends QEMU: asked first, then killed.
-async fn end(qemu: &mut Child) -> Result<ExitStatus> {
-    if let Some(pid) = qemu.id() {
-        // That it has ended meanwhile is fine.
-        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM);
-    }
-    if let Ok(status) = timeout(Duration::from_secs(3), qemu.wait()).await {
-        return status.context("wait for QEMU");
-    }
-    qemu.kill().await.context("kill QEMU")?;
-    qemu.wait().await.context("wait for QEMU")
 }
 
 /// A guest under way.
@@ -203,7 +180,7 @@ impl Guest {
             Ok(()) => {}
         }
         if self.seen.exit.is_none() {
-            self.seen.exit = Some(end(qemu).await?);
+            self.seen.exit = Some(process::end(qemu, Some(channels)).await?);
         }
         self.note("QEMU ended");
         while let Some(event) = channels.rest().await {
@@ -218,14 +195,16 @@ impl Guest {
 
     /// The event loop: until QEMU ended, or there is nothing more to wait for.
     async fn converse(&mut self, channels: &mut Channels, qemu: &mut Child) -> Result<()> {
-        let mut deadline = self.started + self.limits.boot;
+        let (mut last_sign, mut limit) = (self.started, self.limits.boot);
         self.take(self.script.opening(), channels).await?;
         loop {
-            match channels.next(qemu, deadline).await? {
+            match channels.next(qemu, last_sign + limit).await? {
                 Event::Agent(line) => {
                     if self.seen.given_up.is_none() {
-                        deadline = Instant::now() + self.limits.progress;
+                        (last_sign, limit) = (Instant::now(), self.limits.progress);
                     }
+                    self.seen.stuck = None;
+                    self.seen.weigh(qemu);
                     if let Some(message) = self.agent_line(&line) {
                         let turn = self.script.answer(&message, &mut self.seen);
                         self.take(turn, channels).await?;
@@ -253,13 +232,12 @@ impl Guest {
                     return Ok(());
                 }
                 Event::Expired => {
-                    let spoke = self.seen.ready.is_some();
-                    self.seen.expired = Some(if spoke { self.limits.progress } else { self.limits.boot });
+                    self.seen.expired = Some(limit);
                     return Ok(());
                 }
                 Event::Interrupted if self.script.is_for_the_user() && self.seen.begun => {
                     self.seen.given_up = Some(GivenUp::Interrupted);
-                    deadline = Instant::now() + GRACE;
+                    (last_sign, limit) = (Instant::now(), GRACE);
                     channels.say(&ToGuest::Interrupt).await?;
                 }
                 Event::Interrupted => return Err(Interrupted.into()),
@@ -268,7 +246,13 @@ impl Guest {
                     return Ok(());
                 }
                 Event::Resized(size) => channels.say(&ToGuest::Resize(size)).await?,
-                event => self.hear(event),
+                event => {
+                    let before = self.seen.stuck.is_some();
+                    self.hear(event);
+                    if !before && self.seen.stuck.is_some() && !self.script.is_for_the_user() {
+                        limit = limit.min(last_sign.elapsed() + self.limits.stuck);
+                    }
+                }
             }
         }
     }
@@ -292,8 +276,12 @@ impl Guest {
     /// What is only written down.
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Log(record) => self.seen.log.push(record),
+            Event::Log(record) => {
+                self.seen.note_stuck(&record.text);
+                self.seen.log.push(record);
+            }
             Event::Console(line) => {
+                self.seen.note_stuck(&line);
                 self.seen.console.push_str(&line);
                 self.seen.console.push('\n');
             }

@@ -8,12 +8,14 @@ use std::time::SystemTime;
 use fs_harness::cell::{Cell, Setup};
 use fs_harness::protocol::{AgentFault, FromGuest, Program, ToGuest};
 
+use super::checkpoint::Files;
 use super::guest::Seen;
+use super::machine::{Channels, Machine, Memory};
 
 /// What a guest is for.
 pub struct Script {
     /// The saved state that it starts from; it boots where there is none.
-    start: Option<PathBuf>,
+    start: Option<Files>,
     goal: Goal,
     nonce: String,
 }
@@ -23,15 +25,17 @@ enum Goal {
     Run { cell: Cell, fault: Option<AgentFault> },
     /// To run a program of the user's on a setup. Its files follow when the guest has proven which it is.
     Start { setup: Setup, program: Program, luggage: Vec<u8> },
-    /// To make a setup, and save its state in a file.
-    Save { setup: Setup, file: PathBuf },
+    /// To make a setup, and save the guest in files.
+    Save { setup: Setup, files: Files },
 }
 
 /// What the harness does next.
 pub(super) enum Turn {
     Listen,
     Say(ToGuest),
+    /// From this file.
     Restore(PathBuf),
+    /// Into this file.
     Save(PathBuf),
     /// Pass on this archive of files, and then input and output.
     Relay {
@@ -42,22 +46,32 @@ pub(super) enum Turn {
 
 impl Script {
     /// Runs a cell, in a guest that boots or in one that was saved when it had made the cell's setup.
-    pub fn run(cell: Cell, fault: Option<AgentFault>, start: Option<PathBuf>) -> Self {
+    pub fn run(cell: Cell, fault: Option<AgentFault>, start: Option<Files>) -> Self {
         Self { start, goal: Goal::Run { cell, fault }, nonce: nonce() }
     }
 
     /// Runs a program of the user's with its luggage, a cpio archive, on a setup.
-    pub fn start(setup: Setup, program: Program, luggage: Vec<u8>, start: Option<PathBuf>) -> Self {
+    pub fn start(setup: Setup, program: Program, luggage: Vec<u8>, start: Option<Files>) -> Self {
         Self { start, goal: Goal::Start { setup, program, luggage }, nonce: nonce() }
     }
 
     /// Makes a setup and saves the guest, which boots or was saved when nothing was made yet.
-    pub fn save(setup: Setup, file: PathBuf, start: Option<PathBuf>) -> Self {
-        Self { start, goal: Goal::Save { setup, file }, nonce: nonce() }
+    pub fn save(setup: Setup, files: Files, start: Option<Files>) -> Self {
+        Self { start, goal: Goal::Save { setup, files }, nonce: nonce() }
     }
 
-    pub(super) fn restores(&self) -> bool {
-        self.start.is_some()
+    /// The command line of the guest on that machine.
+    pub(super) fn command_line(&self, machine: &Machine) -> Vec<String> {
+        let line = match self.start {
+            None => machine.command_line(Channels::Harness, ""),
+            Some(_) => machine.restoring(Channels::Harness),
+        };
+        let memory = match (&self.goal, &self.start) {
+            (Goal::Save { files, .. }, _) => Memory::Kept(&files.memory),
+            (_, Some(start)) => Memory::Copied(&start.memory),
+            (_, None) => Memory::Anonymous,
+        };
+        [line, memory.options()].concat()
     }
 
     /// A program of the user's takes the time that it takes, and hears of interruptions.
@@ -67,7 +81,7 @@ impl Script {
 
     /// What is done first.
     pub(super) fn opening(&self) -> Turn {
-        self.start.clone().map_or(Turn::Listen, Turn::Restore)
+        self.start.as_ref().map_or(Turn::Listen, |start| Turn::Restore(start.state.clone()))
     }
 
     /// A guest that boots speaks first; one that was saved waits to be spoken to.
@@ -90,7 +104,7 @@ impl Script {
             }
             (FromGuest::Made(_), Goal::Run { cell, fault }) => self.begin(cell, *fault),
             (FromGuest::Made(_), Goal::Start { program, .. }) => self.begin_program(program),
-            (FromGuest::Made(_), Goal::Save { file, .. }) => Turn::Save(file.clone()),
+            (FromGuest::Made(_), Goal::Save { files, .. }) => Turn::Save(files.state.clone()),
             (FromGuest::Begun { nonce, setup, kernel }, goal) => {
                 // A restored guest proves that it is the one that it should be.
                 seen.ready.get_or_insert_with(|| kernel.clone());

@@ -59,7 +59,7 @@ fn silence_is_a_hang() {
             seen.verdicts.clear();
             seen.expired = Some(Duration::from_secs(30));
             seen.exit = Some(ExitStatus::from_raw(15));
-            seen.console = "[   20.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!\n".into();
+            seen.stuck = Some("[   20.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!".into());
         },
         OutcomeKind::GuestHung,
         "no sign of life for 30 s; the guest was running a cell; watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
