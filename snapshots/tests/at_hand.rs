@@ -6,17 +6,20 @@ use std::env;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
-use nix::unistd::read;
+use nix::unistd::{read, setsid};
 use xtask::bench::Bench;
 use xtask::cell;
+use xtask::host::tools::find_program;
 use xtask::list;
 
 /// How long a terminal may be silent. A busy machine needs seconds to restore a guest.
@@ -37,9 +40,18 @@ const TESTS: &[(&str, Test)] = &[
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = TESTS.iter().map(|(name, test)| Trial::test(format!("at_hand::{name}"), test)).collect();
+    let mut trials: Vec<Trial> =
+        TESTS.iter().map(|(name, test)| Trial::test(format!("at_hand::{name}"), test)).collect();
+    let without_gdb = find_program("gdb").is_none();
+    for (name, test) in DEBUGGER_TESTS {
+        trials.push(Trial::test(format!("at_hand::{name}"), test).with_ignored_flag(without_gdb));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }
+
+/// These need what pinbed itself does without.
+const DEBUGGER_TESTS: &[(&str, Test)] =
+    &[("gdb_stops_in_the_filesystem_and_in_pinblk", gdb_stops), ("gdb_ends_the_guest", gdb_ends_the_guest)];
 
 fn exec_passes_on_the_exit_code() -> Result<(), Failed> {
     for (script, code) in [("exit 7", 7), ("kill -SEGV $$", 139)] {
@@ -130,6 +142,32 @@ fn replay_compares() -> Result<(), Failed> {
     demand(text.starts_with("kernel was another, is ") && text.contains("\n+  holds "), &text)
 }
 
+fn gdb_stops() -> Result<(), Failed> {
+    let stop = |cell: &str, function: &str| {
+        let breakpoint = format!("break {function}");
+        let words = ["gdb", cell, "--", "-batch", "-ex", &breakpoint, "-ex", "continue", "-ex", "bt 3"];
+        run(&words, b"").map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let text = stop("hold_sync_dma_unhold::ext4", "ext4_sync_file")?;
+    demand(text.contains("Breakpoint 1, ext4_sync_file (file=") && text.contains("fs/ext4/fsync.c:"), &text)?;
+    let text = stop("pin_order0", "pinblk_folio_maybe_dma_pinned")?;
+    demand(text.contains("Folio::maybe_dma_pinned") && text.contains("kmod-blk/sys/folio.rs:"), &text)
+}
+
+fn gdb_ends_the_guest() -> Result<(), Failed> {
+    let mut terminal = Terminal::open(&["gdb", "selftest_waits::none::kernel::observe"])?;
+    terminal.wait_for("(gdb) ")?;
+    terminal.type_in("tbreak __do_sys_pause\r")?;
+    terminal.wait_for("(gdb) ")?;
+    terminal.type_in("continue\r")?;
+    terminal.wait_for("Temporary breakpoint 1, ")?;
+    terminal.wait_for("(gdb) ")?;
+    terminal.type_in("quit\r")?;
+    terminal.wait_for("(y or n) ")?;
+    terminal.type_in("y\r")?;
+    terminal.end()
+}
+
 /// The command: the one that `cargo xtask test` names, or else the one beside this test.
 fn xtask_command(arguments: &[&str]) -> Result<Command, Failed> {
     let this = env::current_exe().map_err(|error| format!("where is this test: {error}"))?;
@@ -155,6 +193,12 @@ fn run(arguments: &[&str], input: &[u8]) -> Result<Output, Failed> {
     Ok(output)
 }
 
+nix::ioctl_write_int_bad!(
+    /// Makes a terminal the one of this session.
+    take_terminal,
+    libc::TIOCSCTTY
+);
+
 /// xtask on a terminal of its own.
 struct Terminal {
     master: OwnedFd,
@@ -170,6 +214,15 @@ impl Terminal {
         let slave = || pair.slave.try_clone().map_err(|error| format!("open a terminal: {error}"));
         let mut command = xtask_command(arguments)?;
         command.stdin(slave()?).stdout(slave()?).stderr(slave()?).env("TERM", "dumb");
+        let lead = || {
+            setsid()?;
+            // SAFETY: the request takes a number, and standard input is the terminal by now.
+            unsafe { take_terminal(libc::STDIN_FILENO, 0) }?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec only async-signal-safe functions may run; setsid and ioctl are,
+        // and errors are made from numbers without allocating.
+        unsafe { command.pre_exec(lead) };
         let child = command.spawn().map_err(|error| format!("start xtask: {error}"))?;
         Ok(Self { master: pair.master, child, text: String::new() })
     }

@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
 use xtask::report::shards;
 use xtask::{
-    CANNOT, archive, bench, exec, kernel, list, module, plan, replay, review, run, schema, shell, test, tidy,
+    CANNOT, archive, bench, exec, gdb, kernel, list, module, plan, replay, review, run, schema, shell, test,
+    tidy,
 };
 
 /// A test bed for filesystems and pinned pages.
@@ -65,6 +66,14 @@ Exit codes: the program's own; 126 and 127 where it cannot be started, 2 where t
 
 In a cell's guest, `scenario` runs its scenario, and `scenario --step` stops after each step.")]
     Shell(shell::Arguments),
+    /// Debug the kernel of a guest that stands still where a cell starts.
+    #[command(after_help = "Examples:
+  cargo xtask gdb pin_order0
+  cargo xtask gdb hold_sync_dma_unhold::ext4 -- -ex 'break ext4_sync_file' -ex continue
+  cargo xtask gdb pin_order0 -- -batch -ex 'break vfs_write' -ex continue -ex bt
+
+Symbols of the kernel and of pinblk are loaded; lx-dmesg and the kernel's other commands are there.")]
+    Gdb(gdb::Arguments),
     /// Run a recorded cell again, and compare.
     #[command(after_help = "Examples:
   cargo xtask replay target/pinbed/cells/pin_order0/none__pin__observe
@@ -149,6 +158,7 @@ impl Cli {
             Command::Image(options) => bench::main(&options)?,
             Command::List(arguments) => list::main(&arguments)?,
             Command::Shell(arguments) => return shell::main(&arguments),
+            Command::Gdb(arguments) => return gdb::main(&arguments),
             Command::Replay(arguments) => return replay::main(&arguments),
             Command::Exec(arguments) => return exec::main(&arguments),
             Command::Run(arguments) => return run::main(&arguments),

@@ -15,6 +15,7 @@ pub mod bench;
 pub mod cache;
 pub mod cell;
 pub mod exec;
+pub mod gdb;
 pub mod host;
 pub mod image;
 pub mod isolation;

@@ -134,7 +134,7 @@ fn kernel_lines(seen: &Seen, text: &mut String, verbose: bool) {
 }
 
 /// The folder of this process's session; those of long ago make room for it.
-fn folder() -> Result<PathBuf> {
+pub fn folder() -> Result<PathBuf> {
     let all = artefacts().join("sessions");
     let folder = all.join(std::process::id().to_string());
     if !folder.exists() {

@@ -84,6 +84,14 @@ pub const TOOLS: &[Tool] = &[
     llvm("ld.lld", "lld-19"),
     llvm("llvm-objcopy", "llvm-19"),
     Tool {
+        name: "gdb",
+        probe: VERSION,
+        minimum: None,
+        debian: "gdb",
+        purpose: "cargo xtask gdb, which looks into a guest's kernel",
+        need: Need::Optional,
+    },
+    Tool {
         name: "cargo-nextest",
         probe: VERSION,
         minimum: None,

@@ -256,13 +256,18 @@ impl Channels {
 
     /// Begins to restore a guest; [`Event::Resumed`] tells when it runs. What is said to it before
     /// that can be lost: an interrupt that a port raises may be overwritten by the saved interrupt controller.
-    pub(super) fn restore(&mut self, from: &str) -> Result<()> {
+    /// A guest that stands still does not run by itself: [`Event::Saved`] tells when it is all there.
+    pub(super) fn restore(&mut self, from: &str, stands_still: bool) -> Result<()> {
         let (qmp, _) = self.qmp.as_ref().context("QEMU does not answer on QMP")?;
         let prepare = qmp.execute(capabilities([qmp::MigrationCapability::x_ignore_shared]));
+        let announce = qmp.execute(capabilities([qmp::MigrationCapability::events]));
         let uri = Some(from.to_owned());
         let restore = qmp.execute(qmp::migrate_incoming { uri, channels: None, exit_on_error: None });
         self.command = Some(Box::pin(async move {
             prepare.await?;
+            if stands_still {
+                announce.await?;
+            }
             restore.await.map(|_| ())
         }));
         Ok(())

@@ -19,7 +19,7 @@ use super::interrupt::Interrupt;
 use super::limits::Limits;
 use super::machine::Machine;
 use super::script::{Script, Turn};
-use super::{ending, process};
+use super::{debugger, ending, process};
 use crate::host::command::quoted;
 
 /// How long a program has to end after it was interrupted.
@@ -148,7 +148,7 @@ async fn supervise(
     let mut qemu = process::start(&script.command_line(machine), folder)?;
     fs::write(pid_file, qemu.id().unwrap_or_default().to_string())
         .with_context(|| format!("write {}", pid_file.display()))?;
-    let mut guest = Guest { seen: Seen::default(), script, limits, started };
+    let mut guest = Guest { seen: Seen::default(), script, limits, started, folder, debugger: None };
     let channels = tokio::select! {
         channels = listeners.accept() => channels?,
         // Why stands in its complaint.
@@ -164,14 +164,16 @@ async fn supervise(
 }
 
 /// A guest under way.
-struct Guest {
+struct Guest<'a> {
     seen: Seen,
     script: Script,
     limits: Limits,
     started: Instant,
+    folder: &'a Path,
+    debugger: Option<Child>,
 }
 
-impl Guest {
+impl Guest<'_> {
     /// Follows the guest to its end. An error of the harness ends it, and all that was seen stays.
     async fn follow(&mut self, channels: &mut Channels, qemu: &mut Child) -> Result<()> {
         match self.converse(channels, qemu).await {
@@ -198,7 +200,11 @@ impl Guest {
         let (mut last_sign, mut limit) = (self.started, self.limits.boot);
         self.take(self.script.opening(), channels).await?;
         loop {
-            match channels.next(qemu, last_sign + limit).await? {
+            let event = tokio::select! {
+                event = channels.next(qemu, last_sign + limit) => event?,
+                () = debugger::left(&mut self.debugger) => return Ok(()),
+            };
+            match event {
                 Event::Agent(line) => {
                     if self.seen.given_up.is_none() {
                         (last_sign, limit) = (Instant::now(), self.limits.progress);
@@ -217,6 +223,13 @@ impl Guest {
                     self.seen.flood = Some(flood);
                     return Ok(());
                 }
+                Event::Saved if let Some(words) = self.script.debugger() => {
+                    self.debugger = Some(debugger::start(words, self.folder)?);
+                }
+                // With a debugger, what Ctrl-C means is the debugger's affair.
+                Event::Interrupted if self.debugger.is_some() => {}
+                // A debugger lets a guest go on many times.
+                Event::Resumed if self.seen.begun => {}
                 Event::Saved => {
                     self.seen.saved = true;
                     return Ok(());
@@ -262,7 +275,10 @@ impl Guest {
             Turn::Listen => Ok(()),
             Turn::Say(message) => channels.say(&message).await,
             Turn::Relay { luggage, on_terminal } => channels.relay(luggage, on_terminal),
-            Turn::Restore(file) => channels.restore(&format!("exec:cat {}", quoted(&file.to_string_lossy()))),
+            Turn::Restore(file) => {
+                let from = format!("exec:cat {}", quoted(&file.to_string_lossy()));
+                channels.restore(&from, self.script.debugger().is_some())
+            }
             Turn::Save(file) => {
                 self.note("the state is being saved");
                 // The final name appears when all of it is written, and not when QEMU has passed on the last of it.

@@ -5,6 +5,7 @@
 pub mod accelerator;
 mod channels;
 pub mod checkpoint;
+pub mod debugger;
 mod ending;
 pub mod guest;
 pub(crate) mod interrupt;

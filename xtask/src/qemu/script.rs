@@ -9,6 +9,7 @@ use fs_harness::cell::{Cell, Setup};
 use fs_harness::protocol::{AgentFault, FromGuest, Program, ToGuest};
 
 use super::checkpoint::Files;
+use super::debugger;
 use super::guest::Seen;
 use super::machine::{Channels, Machine, Memory};
 
@@ -18,6 +19,8 @@ pub struct Script {
     start: Option<Files>,
     goal: Goal,
     nonce: String,
+    /// The command line of a debugger, for which the guest stands still in the beginning.
+    debugger: Option<Vec<String>>,
 }
 
 enum Goal {
@@ -47,17 +50,22 @@ pub(super) enum Turn {
 impl Script {
     /// Runs a cell, in a guest that boots or in one that was saved when it had made the cell's setup.
     pub fn run(cell: Cell, fault: Option<AgentFault>, start: Option<Files>) -> Self {
-        Self { start, goal: Goal::Run { cell, fault }, nonce: nonce() }
+        Self { start, goal: Goal::Run { cell, fault }, nonce: nonce(), debugger: None }
+    }
+
+    /// Runs a cell when the debugger lets the guest go on, and ends the guest with the debugger.
+    pub fn debug(cell: Cell, start: Files, debugger: Vec<String>) -> Self {
+        Self { debugger: Some(debugger), ..Self::run(cell, None, Some(start)) }
     }
 
     /// Runs a program of the user's with its luggage, a cpio archive, on a setup.
     pub fn start(setup: Setup, program: Program, luggage: Vec<u8>, start: Option<Files>) -> Self {
-        Self { start, goal: Goal::Start { setup, program, luggage }, nonce: nonce() }
+        Self { start, goal: Goal::Start { setup, program, luggage }, nonce: nonce(), debugger: None }
     }
 
     /// Makes a setup and saves the guest, which boots or was saved when nothing was made yet.
     pub fn save(setup: Setup, files: Files, start: Option<Files>) -> Self {
-        Self { start, goal: Goal::Save { setup, files }, nonce: nonce() }
+        Self { start, goal: Goal::Save { setup, files }, nonce: nonce(), debugger: None }
     }
 
     /// The command line of the guest on that machine.
@@ -71,7 +79,12 @@ impl Script {
             (_, Some(start)) => Memory::Copied(&start.memory),
             (_, None) => Memory::Anonymous,
         };
-        [line, memory.options()].concat()
+        let debugger = self.debugger.as_ref().map(|_| debugger::options()).unwrap_or_default();
+        [line, memory.options(), debugger].concat()
+    }
+
+    pub(super) fn debugger(&self) -> Option<&[String]> {
+        self.debugger.as_deref()
     }
 
     /// A program of the user's takes the time that it takes, and hears of interruptions.
