@@ -9,7 +9,7 @@ use xtask::host::{doctor, setup};
 use xtask::report::shards;
 use xtask::{
     CANNOT, archive, bench, exec, gdb, kernel, list, module, plan, replay, review, run, schema, shell, test,
-    tidy,
+    tidy, timing,
 };
 
 /// A test bed for filesystems and pinned pages.
@@ -81,6 +81,14 @@ Symbols of the kernel and of pinblk are loaded; lx-dmesg and the kernel's other 
 
 Says which parts of the environment are others now. Exit codes: 0 the same text, 1 another, 2 no record.")]
     Replay(replay::Arguments),
+    /// Measure cells from a checkpoint, from a boot, and virtme-ng.
+    #[command(after_help = "Examples:
+  cargo xtask bench                      a cell without a filesystem, one on ext4, one on XFS
+  cargo xtask bench --rounds 5 fuse_dio  the cells whose names contain this
+  PATH=venv/bin:$PATH cargo xtask bench  with virtme-ng, installed by pip in a virtual environment
+
+Everything is measured by turns, one guest at a time. Prints a table in Markdown; docs/benchmarks.md has some.")]
+    Bench(timing::Arguments),
     /// List the cells; touches nothing.
     List(list::Arguments),
     /// Spread the cells over machines by how long they took.
@@ -161,6 +169,7 @@ impl Cli {
             Command::Gdb(arguments) => return gdb::main(&arguments),
             Command::Replay(arguments) => return replay::main(&arguments),
             Command::Exec(arguments) => return exec::main(&arguments),
+            Command::Bench(arguments) => timing::main(&arguments)?,
             Command::Run(arguments) => return run::main(&arguments),
             Command::Test(arguments) => return test::main(&arguments),
             Command::Plan(arguments) => plan::main(&arguments)?,

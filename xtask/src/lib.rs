@@ -38,6 +38,7 @@ pub mod shell;
 pub mod terminal;
 pub mod test;
 pub mod tidy;
+pub mod timing;
 pub mod tty;
 
 /// The exit status of a command that could not do its work: bad input, or a host that lacks something.
