@@ -129,11 +129,11 @@ pub struct Bench {
 impl Bench {
     /// Chooses and builds everything, and remembers it for tests that run in processes of their own.
     pub fn prepare(options: &Options) -> Result<Self> {
+        let accel = options.wish()?;
         setup::ensure(options.flavour())?;
         let kernel = kernel::ensure(&options.kernel)?;
         let module = module::ensure(&kernel)?;
         let image = image::ensure(&module)?;
-        let accel = options.wish()?;
         let machine = Machine {
             accelerator: Accelerator::choose(accel, &kernel.vmlinux)?,
             kernel: kernel.vmlinux.clone(),
