@@ -20,7 +20,7 @@ static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
 
 /// A guest that is made to hang must not be waited for as long as one that may only be slow.
-pub(crate) const SHORT: Duration = Duration::from_secs(10);
+pub(crate) const SHORT: Duration = Duration::from_secs(5);
 
 /// The bench of this run.
 pub(crate) fn bench() -> Result<&'static Bench, Failed> {

@@ -4,6 +4,7 @@
 //! mounted, with the agent waiting. Each is made once for all that it depends on.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use fs_harness::cell::Setup;
 use fs_harness::kernel_log::LogRecord;
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::guest::{self, Seen};
@@ -119,6 +121,11 @@ fn make(
     if let Some(start) = start {
         start.precede(&mut seen);
     }
+    if killed_by_a_full_disk(&seen) {
+        let folder = scratch.path().display();
+        seen.fault =
+            Some(format!("the memory of the guest cannot be written to {folder}: is the disk full?"));
+    }
     if !seen.saved {
         return Ok(Err(Box::new(seen)));
     }
@@ -129,6 +136,11 @@ fn make(
     cache::write_whole(&scratch.path().join("past.json"), &text)?;
     cache::publish(scratch.path(), folder)?;
     load(folder)?.context("the checkpoint that was just made is gone").map(Ok)
+}
+
+/// Memory that is a file has no place to go when the disk is full, and whoever writes to it gets a SIGBUS.
+fn killed_by_a_full_disk(seen: &Seen) -> bool {
+    seen.exit.and_then(|status| status.signal()) == Some(Signal::SIGBUS as i32)
 }
 
 /// QEMU has passed on all of the state; the program that writes it may be a little behind.
