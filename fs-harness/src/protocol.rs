@@ -8,7 +8,8 @@
 //! ends itself. Steps, checks, skips and the word that it finished come from the scenario's process, which says the same to PID 1.
 //!
 //! [`ToGuest::Start`] in the place of [`ToGuest::Run`] starts a program of the user's, whose input and
-//! output go over a port of their own, see [`stream`](crate::stream).
+//! output go over a port of their own, see [`stream`](crate::stream). It may also follow a
+//! [`ToGuest::Run`] that was told to stay.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use crate::cell::{Cell, Setup};
 use crate::record::{Check, Outcome, Step};
 
 /// Version of these messages; the two sides must agree.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Name of the virtio-serial port that carries these messages.
 pub const AGENT_PORT: &str = "pinbed.agent";
@@ -85,7 +86,7 @@ pub enum FromGuest {
 pub enum ToGuest {
     /// Make this setup, then wait.
     Make(Setup),
-    /// Run this cell, then end.
+    /// Run this cell, then end or stay.
     Run {
         /// Which.
         cell: Cell,
@@ -95,6 +96,8 @@ pub enum ToGuest {
         unix_seconds: u64,
         /// A fault to commit, for the self-test.
         fault: Option<AgentFault>,
+        /// The guest does not end itself after the verdict, but waits for a program or for the host to end it.
+        stay: bool,
     },
     /// Start this program when its files have come, then end.
     Start {

@@ -94,6 +94,13 @@ pub enum OutcomeKind {
     Died,
 }
 
+impl OutcomeKind {
+    /// Whether nothing is wrong: the cell passed, or was skipped.
+    pub fn is_fine(self) -> bool {
+        matches!(self, Self::Passed | Self::Skipped)
+    }
+}
+
 impl fmt::Display for OutcomeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -65,6 +65,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Ext4],
         ..scenario("selftest_damages_ext4", "Somebody overwrites the filesystem's group descriptors.", damage)
     },
+    Scenario {
+        setups: &[Setup::Ext4],
+        ..scenario("selftest_stops", "The scenario stops, with a file on its filesystem.", |bed| {
+            fs::write("/mnt/ext4/left", "as it was\n").doing("write a file")?;
+            bed.require("all is well", false)
+        })
+    },
     scenario("selftest_prints", "The scenario prints before a check that is violated.", |bed| {
         print!("a word ");
         bed.check("all is well", false)

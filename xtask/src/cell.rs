@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use fs_harness::cell::Cell;
@@ -19,6 +20,7 @@ use crate::bench::{self, Bench, Isolation};
 use crate::host::command::quoted;
 use crate::qemu::checkpoint;
 use crate::qemu::guest::{self, Interrupted, Seen};
+use crate::qemu::keep::Keep;
 use crate::qemu::limits::Limits;
 use crate::qemu::machine::Channels;
 use crate::qemu::script::Script;
@@ -45,6 +47,8 @@ pub struct Task {
     pub limits: Limits,
     /// Where its artefacts go.
     pub folder: PathBuf,
+    /// The guest stays if the cell does not pass, with this for the user.
+    pub keep: Option<Arc<Keep>>,
 }
 
 /// The folder of a cell's artefacts.
@@ -73,7 +77,7 @@ pub fn run(bench: &Bench, task: &Task) -> Result<Record> {
 
 /// A guest of its own for the cell: booted, or restored from the checkpoint of its setup.
 fn guest(bench: &Bench, task: &Task) -> Result<Seen> {
-    let Task { cell, fault, limits, folder } = task;
+    let Task { cell, fault, limits, folder, keep } = task;
     let checkpoint = match bench.isolation {
         Isolation::Boot => None,
         Isolation::Checkpoint => {
@@ -85,7 +89,7 @@ fn guest(bench: &Bench, task: &Task) -> Result<Seen> {
         }
     };
     let start = checkpoint.as_ref().map(|checkpoint| checkpoint.files.clone());
-    let script = Script::run(cell.clone(), *fault, start);
+    let script = Script::run(cell.clone(), *fault, start).keeping(keep.clone());
     let mut seen = guest::run(&bench.machine, script, *limits, &folder.join(PID))?;
     if let Some(checkpoint) = checkpoint {
         let failed_by_itself = seen.exit.is_some_and(|status| status.code().is_some_and(|code| code != 0));
@@ -104,7 +108,8 @@ fn guest(bench: &Bench, task: &Task) -> Result<Seen> {
 
 /// The ordinary task for a cell.
 pub fn task(bench: &Bench, cell: &Cell) -> Task {
-    Task { cell: cell.clone(), fault: None, limits: Limits::of(&bench.machine), folder: folder(cell) }
+    let limits = Limits::of(&bench.machine);
+    Task { cell: cell.clone(), fault: None, limits, folder: folder(cell), keep: None }
 }
 
 /// Writes a record and its rendering into a cell's folder.

@@ -42,6 +42,7 @@ enum Command {
   cargo xtask run                       every cell
   cargo xtask run dio_write_anon::ext4  the cells of one scenario on one setup
   cargo xtask run --jobs 1 --accel tcg  one guest at a time, emulated
+  cargo xtask run --keep ext4           look into the guest of the first cell that does not pass
 
 Installs and builds what is missing first. Artefacts of each cell are in target/pinbed/cells.")]
     Run(run::Arguments),

@@ -59,7 +59,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// gdb with the symbols of the kernel and, by the kernel's own scripts, of pinblk.
-fn command(bench: &Bench, arguments: &[String]) -> Result<Vec<String>> {
+pub fn command(bench: &Bench, arguments: &[String]) -> Result<Vec<String>> {
     let kernel = &bench.machine.kernel;
     let build = kernel.parent().context("a kernel without a folder")?;
     let key = build.parent().and_then(|folder| folder.file_name()).context("a kernel outside the cache")?;

@@ -50,9 +50,12 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The cells that the filters name; an error where one of them names none.
+/// The cells that the filters name, among them those of the self-test where a filter is the whole name of
+/// one; an error where a filter names none.
 pub fn select(filters: &[String]) -> Result<Vec<(Cell, &'static Scenario)>> {
-    for filter in filters {
+    let (parts, named): (Vec<String>, Vec<String>) =
+        filters.iter().cloned().partition(|filter| exactly(filter).is_none());
+    for filter in &parts {
         if catalogue::matching(std::slice::from_ref(filter)).is_empty() {
             let setups: Vec<&str> = Setup::ALL.iter().map(|setup| setup.name()).collect();
             bail!(
@@ -62,17 +65,22 @@ pub fn select(filters: &[String]) -> Result<Vec<(Cell, &'static Scenario)>> {
             );
         }
     }
-    Ok(catalogue::matching(filters))
+    let named: Vec<(Cell, &Scenario)> = named.iter().filter_map(|name| exactly(name)).collect();
+    let only_named = !named.is_empty() && parts.is_empty();
+    let matching = if only_named { Vec::new() } else { catalogue::matching(&parts) };
+    let others = named.into_iter().filter(|(cell, _)| !matching.iter().any(|(found, _)| found == cell));
+    Ok(matching.iter().cloned().chain(others).collect())
+}
+
+/// The cell of exactly that name, which may be one of the self-test's.
+fn exactly(name: &str) -> Option<(Cell, &'static Scenario)> {
+    let cell: Cell = name.parse().ok()?;
+    let scenario = catalogue::find(&cell.scenario)?;
+    catalogue::cells_of(scenario).find(|(known, _)| *known == cell)
 }
 
 /// The one cell of that name, which may be one of the self-test's, or whose name alone contains it.
 pub fn one(name: &str) -> Result<Cell> {
-    if let Ok(cell) = name.parse::<Cell>()
-        && let Some(scenario) = catalogue::find(&cell.scenario)
-        && catalogue::cells_of(scenario).any(|(known, _)| known == cell)
-    {
-        return Ok(cell);
-    }
     let cells = select(&[name.to_owned()])?;
     match cells.as_slice() {
         [(cell, _)] => Ok(cell.clone()),

@@ -5,20 +5,23 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use anyhow::Result;
 use fs_harness::cell::Cell;
+use fs_harness::protocol::TerminalSize;
 use fs_harness::record::OutcomeKind;
 use fs_harness::render::render;
 
 use crate::bench::{self, Bench, Options};
 use crate::cell::{self, Task};
+use crate::host::tools::find_program;
+use crate::qemu::keep::Keep;
 use crate::report::{Demand, Ending, Report, text};
 use crate::rounds::Rounds;
-use crate::{artefacts, list, note, report, say, seed};
+use crate::{artefacts, gdb, list, note, report, say, seed, shell, tty};
 
 /// Which cells, on what.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +38,9 @@ pub struct Arguments {
     /// Keep a line of each run in FILE; with the same file a later command goes on where this one ended
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Run one guest at a time, and end with the first cell that does not pass: its guest stays for a shell or gdb
+    #[arg(long, conflicts_with = "jobs")]
+    keep: bool,
     #[command(flatten)]
     bench: Options,
 }
@@ -43,6 +49,11 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     // Before anything is built: a typing error must not cost ten minutes.
     let cells: Vec<Cell> = list::select(&arguments.filters)?.into_iter().map(|(cell, _)| cell).collect();
+    let size = if arguments.keep {
+        Some(tty::require("--keep", "leave it out, and `cargo xtask shell CELL` starts from the same state")?)
+    } else {
+        None
+    };
     let _alone = bench::occupy()?;
     report::forget()?;
     let bench = Bench::prepare(&arguments.bench)?;
@@ -52,11 +63,16 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         // What an earlier run left there would look like this one's.
         cell::forget(&artefacts().join("rounds"))?;
     }
-    let waiting = waiting(&bench, &cells, arguments.repeat.get(), &rounds);
+    let keep = size.map(|size| keep(&bench, size)).transpose()?.map(Arc::new);
+    let waiting = waiting(&bench, &cells, arguments.repeat.get(), &rounds, keep.as_ref());
+    let all = waiting.len();
     if waiting.is_empty() {
         say!("the log has {} runs of each cell: nothing is left to run", arguments.repeat);
     }
-    let mut endings = run_all(&bench, waiting, &mut rounds, arguments.jobs.unwrap_or_else(jobs))?;
+    let one_by_one = keep.is_some().then_some(NonZeroUsize::MIN);
+    let jobs = arguments.jobs.or(one_by_one).unwrap_or_else(jobs);
+    let mut endings = run_all(&bench, waiting, &mut rounds, jobs)?;
+    let left = all - endings.len();
     let place = |ending: &Ending| cells.iter().position(|cell| *cell == ending.record.cell);
     endings.sort_by_key(|ending| (ending.round, place(ending)));
     let mut report = Report::new(endings, Demand::Pass);
@@ -68,6 +84,9 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     report.show();
+    if left > 0 {
+        say!("{left} more runs of cells were not made, since --keep ends with the first that does not pass");
+    }
     tidy_rounds(&report.endings, &rounds)?;
     say!(
         "artefacts of each cell: {}/<scenario>/<setup>__<acquisition>__<policy>/",
@@ -75,6 +94,13 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     );
     report.conclude()?;
     Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a guest that stays is prepared for.
+fn keep(bench: &Bench, size: TerminalSize) -> Result<Keep> {
+    let debugger = find_program("gdb").map(|_| gdb::command(bench, &[])).transpose()?;
+    let (shell, luggage) = shell::pack(None, "kept", &[], size)?;
+    Ok(Keep { debugger, shell, luggage })
 }
 
 /// A run of a cell that is to be made.
@@ -85,13 +111,19 @@ struct Waiting {
 
 /// What is still to be run, round by round, each in the order that the seed makes of it. The first run of
 /// a cell leaves its artefacts in the cell's folder, and the others apart.
-fn waiting(bench: &Bench, cells: &[Cell], repeat: usize, rounds: &Rounds) -> Vec<Waiting> {
+fn waiting(
+    bench: &Bench,
+    cells: &[Cell],
+    repeat: usize,
+    rounds: &Rounds,
+    keep: Option<&Arc<Keep>>,
+) -> Vec<Waiting> {
     let place = |cell: &Cell, round: usize| match round {
         0 => cell::folder(cell),
         _ => artefacts().join("rounds").join(round.to_string()).join(cell.path()),
     };
     let run = |cell: &Cell, round: usize| {
-        let task = Task { folder: place(cell, round), ..cell::task(bench, cell) };
+        let task = Task { folder: place(cell, round), keep: keep.cloned(), ..cell::task(bench, cell) };
         Waiting { task, round }
     };
     let mut all = Vec::new();
@@ -156,13 +188,16 @@ fn run_all(
     })
 }
 
-/// Takes one waiting cell after the other, until none waits or one could not be run.
+/// Takes one waiting cell after the other, until none waits, one could not be run, or one whose guest was to
+/// be kept did not pass.
 fn work(bench: &Bench, waiting: &Mutex<impl Iterator<Item = Waiting>>, done: &Sender<Result<Ending>>) {
     let next = || waiting.lock().ok()?.next();
     while let Some(Waiting { task, round }) = next() {
-        let result = cell::run(bench, &task).map(|record| Ending { record, folder: task.folder, round });
-        let failed = result.is_err();
-        if done.send(result).is_err() || failed {
+        let result = cell::run(bench, &task);
+        let is_fine =
+            result.as_ref().is_ok_and(|record| task.keep.is_none() || record.outcome.kind.is_fine());
+        let ending = result.map(|record| Ending { record, folder: task.folder, round });
+        if done.send(ending).is_err() || !is_fine {
             return;
         }
     }

@@ -35,7 +35,8 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let cell = arguments.cell.as_deref().map(list::one).transpose()?;
     let size = tty::require("a shell", "`cargo xtask exec -- sh -c '...'` runs commands without one")?;
     let setup = cell.as_ref().map(|cell| cell.setup).or(arguments.fs).unwrap_or(Setup::None);
-    let (program, luggage) = pack(cell.as_ref(), setup, &arguments.with, size)?;
+    let prompt = cell.as_ref().map_or_else(|| setup.to_string(), Cell::to_string);
+    let (program, luggage) = pack(cell.as_ref(), &prompt, &arguments.with, size)?;
     let bench = exec::prepare(&arguments.bench)?;
     note!("a guest of {setup}: `exit` leaves it, Ctrl-] ends it where nothing else does");
     if cell.is_some() {
@@ -48,10 +49,10 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if guest_failed { account.code.into() } else { ExitCode::SUCCESS })
 }
 
-/// The shell, and what comes along with it.
+/// The shell, and what comes along with it; with a cell, its scenario is there as a command.
 pub fn pack(
     cell: Option<&Cell>,
-    setup: Setup,
+    prompt: &str,
     with: &[PathBuf],
     size: TerminalSize,
 ) -> Result<(Program, Vec<u8>)> {
@@ -67,8 +68,7 @@ pub fn pack(
     }
     let mut environment = exec::environment(&[])?;
     environment.push(("SHELL".to_owned(), path.clone()));
-    let place = cell.map_or_else(|| setup.to_string(), Cell::to_string);
-    environment.push(("PS1".to_owned(), format!("{place} # ")));
+    environment.push(("PS1".to_owned(), format!("{prompt} # ")));
     if let Some(cell) = cell {
         luggage.add_script(Path::new("/usr/bin/scenario"), &format!("exec /init by-hand {cell} \"$@\""));
     }

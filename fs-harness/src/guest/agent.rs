@@ -84,11 +84,14 @@ impl Agent {
                     }
                     Err(error) => return self.give_verdict(OutcomeKind::Failed, error.to_string(), None),
                 },
-                ToGuest::Run { cell, nonce, unix_seconds, fault } => {
+                ToGuest::Run { cell, nonce, unix_seconds, fault, stay } => {
                     prepare::wake_up(unix_seconds, &nonce)?;
-                    let (setup, kernel) = (self.made, kernel);
+                    let (setup, kernel) = (self.made, kernel.clone());
                     self.ports.send(&FromGuest::Begun { nonce, setup, kernel })?;
-                    return self.run(&cell, fault);
+                    self.run(&cell, fault)?;
+                    if !stay {
+                        return Ok(());
+                    }
                 }
                 ToGuest::Start { program, nonce, unix_seconds } => {
                     prepare::wake_up(unix_seconds, &nonce)?;

@@ -116,7 +116,7 @@ pub(super) enum Event {
     Panicked,
     /// The guest's state was saved.
     Saved,
-    /// The guest runs, after its state was restored.
+    /// The guest runs, after its state was restored or after it stood still.
     Resumed,
     /// QEMU refused to save or to restore.
     Refused(String),
@@ -231,10 +231,47 @@ impl Channels {
 
     /// Asks QEMU to end.
     pub(super) async fn quit(&mut self) {
-        if let Some((qmp, _)) = &self.qmp {
-            // Where it cannot answer, it is killed.
-            let _ = qmp.execute(qmp::quit {}).await;
+        let Some((qmp, _)) = &self.qmp else { return };
+        let quit = qmp.execute(qmp::quit {});
+        self.queue(async move { quit.await.map(|_| ()) });
+        let Self { command, qmp, .. } = self;
+        let answers = async {
+            while qmp.is_some() {
+                next_of(qmp).await;
+            }
+        };
+        // Where it cannot answer, it is killed.
+        tokio::select! {
+            _ = refusal(command) => {}
+            () = answers => {}
         }
+    }
+
+    /// Has a command follow the one under way, if there is one: QMP takes one at a time.
+    fn queue(&mut self, next: impl Future<Output = Result<(), qapi::ExecuteError>> + 'static) {
+        let under_way = self.command.take();
+        self.command = Some(Box::pin(async move {
+            if let Some(command) = under_way {
+                command.await?;
+            }
+            next.await
+        }));
+    }
+
+    /// Has the guest stand still.
+    pub(super) fn pause(&mut self) -> Result<()> {
+        let (qmp, _) = self.qmp.as_ref().context("QEMU does not answer on QMP")?;
+        let stop = qmp.execute(qmp::stop {});
+        self.queue(async move { stop.await.map(|_| ()) });
+        Ok(())
+    }
+
+    /// Lets a guest that stands still go on.
+    pub(super) fn go_on(&mut self) -> Result<()> {
+        let (qmp, _) = self.qmp.as_ref().context("QEMU does not answer on QMP")?;
+        let go_on = qmp.execute(qmp::cont {});
+        self.queue(async move { go_on.await.map(|_| ()) });
+        Ok(())
     }
 
     /// Begins to save the guest's state without its memory, which is in a file of its own;

@@ -13,10 +13,10 @@ use crate::host::command::end_with_parent;
 /// Where the debugger finds the guest's stub: in the guest's folder, which it runs in.
 pub const SOCKET: &str = "gdb.sock";
 
-/// What QEMU is told for it: the guest stands still, and has a stub.
+/// What QEMU is told for it: the guest has a stub.
 pub(super) fn options() -> Vec<String> {
     let stub = format!("unix:{SOCKET},server=on,wait=off");
-    ["-S", "-gdb", &stub].map(str::to_owned).to_vec()
+    ["-gdb", &stub].map(str::to_owned).to_vec()
 }
 
 /// Starts the debugger. It does not outlive the harness.

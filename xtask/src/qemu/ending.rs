@@ -13,16 +13,25 @@ use super::channels::Flood;
 use super::guest::Seen;
 
 pub(super) fn judge(seen: &Seen) -> Outcome {
-    let (kind, detail) = panic(seen)
+    let (kind, detail) = by_its_end(seen).or_else(|| broken_log(seen)).unwrap_or_else(|| verdict(seen));
+    Outcome { kind, detail }
+}
+
+/// The same of a guest that still lives. Whether its log is whole is not asked: of a restored guest, the
+/// checkpoint has the beginning.
+pub(super) fn judge_so_far(seen: &Seen) -> Outcome {
+    let (kind, detail) = by_its_end(seen).unwrap_or_else(|| verdict(seen));
+    Outcome { kind, detail }
+}
+
+fn by_its_end(seen: &Seen) -> Option<Ending> {
+    panic(seen)
         .or_else(|| flood(seen))
         .or_else(|| wrong_talk(seen))
         .or_else(|| before_ready(seen))
         .or_else(|| hang(seen))
         .or_else(|| wrong_verdicts(seen))
         .or_else(|| unclean_end(seen))
-        .or_else(|| broken_log(seen))
-        .unwrap_or_else(|| verdict(seen));
-    Outcome { kind, detail }
 }
 
 type Ending = (OutcomeKind, String);

@@ -16,11 +16,15 @@ use tokio::process::Child;
 
 use super::channels::{Channels, Event, Flood, Listeners};
 use super::interrupt::Interrupt;
+use super::keep;
 use super::limits::Limits;
 use super::machine::Machine;
 use super::script::{Script, Turn};
 use super::{debugger, ending, process};
 use crate::host::command::quoted;
+use crate::note;
+
+mod kept;
 
 /// How long a program has to end after it was interrupted.
 const GRACE: Duration = Duration::from_secs(3);
@@ -148,7 +152,8 @@ async fn supervise(
     let mut qemu = process::start(&script.command_line(machine), folder)?;
     fs::write(pid_file, qemu.id().unwrap_or_default().to_string())
         .with_context(|| format!("write {}", pid_file.display()))?;
-    let mut guest = Guest { seen: Seen::default(), script, limits, started, folder, debugger: None };
+    let mut guest =
+        Guest { seen: Seen::default(), script, limits, started, folder, debugger: None, handed_over: false };
     let channels = tokio::select! {
         channels = listeners.accept() => channels?,
         // Why stands in its complaint.
@@ -171,6 +176,8 @@ struct Guest<'a> {
     started: Instant,
     folder: &'a Path,
     debugger: Option<Child>,
+    /// The user looks at the guest, or did: what it says from then on is not of the cell.
+    handed_over: bool,
 }
 
 impl Guest<'_> {
@@ -181,11 +188,23 @@ impl Guest<'_> {
             Err(error) => self.seen.fault = Some(format!("{error:#}")),
             Ok(()) => {}
         }
+        match self.script.keep() {
+            Some(_) if self.seen.exit.is_some() => note!("the guest ended by itself, and cannot be kept"),
+            Some(keep) if keep::is_wanted(&self.seen) => {
+                // What goes wrong from here on is not of the cell.
+                if let Err(error) = self.keep(&keep, channels, qemu).await {
+                    note!("error: the guest cannot be kept: {error:#}");
+                }
+            }
+            _ => {}
+        }
         if self.seen.exit.is_none() {
             self.seen.exit = Some(process::end(qemu, Some(channels)).await?);
         }
         self.note("QEMU ended");
-        while let Some(event) = channels.rest().await {
+        while !self.handed_over
+            && let Some(event) = channels.rest().await
+        {
             match event {
                 Event::Agent(line) => drop(self.agent_line(&line)),
                 event => self.hear(event),
@@ -200,6 +219,9 @@ impl Guest<'_> {
         let (mut last_sign, mut limit) = (self.started, self.limits.boot);
         self.take(self.script.opening(), channels).await?;
         loop {
+            if self.script.keep().is_some() && (self.seen.panicked || keep::has_told_all(&self.seen)) {
+                return Ok(());
+            }
             let event = tokio::select! {
                 event = channels.next(qemu, last_sign + limit) => event?,
                 () = debugger::left(&mut self.debugger) => return Ok(()),

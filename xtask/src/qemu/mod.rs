@@ -9,6 +9,7 @@ pub mod debugger;
 mod ending;
 pub mod guest;
 pub(crate) mod interrupt;
+pub mod keep;
 pub mod limits;
 mod lines;
 pub mod machine;

@@ -3,6 +3,7 @@
 //! What the harness says to a guest, and when: the host's half of the protocol.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use fs_harness::cell::{Cell, Setup};
@@ -11,6 +12,7 @@ use fs_harness::protocol::{AgentFault, FromGuest, Program, ToGuest};
 use super::checkpoint::Files;
 use super::debugger;
 use super::guest::Seen;
+use super::keep::{self, Keep};
 use super::machine::{Channels, Machine, Memory};
 
 /// What a guest is for.
@@ -21,6 +23,8 @@ pub struct Script {
     nonce: String,
     /// The command line of a debugger, for which the guest stands still in the beginning.
     debugger: Option<Vec<String>>,
+    /// What the user is offered if the cell does not pass.
+    keep: Option<Arc<Keep>>,
 }
 
 enum Goal {
@@ -50,7 +54,13 @@ pub(super) enum Turn {
 impl Script {
     /// Runs a cell, in a guest that boots or in one that was saved when it had made the cell's setup.
     pub fn run(cell: Cell, fault: Option<AgentFault>, start: Option<Files>) -> Self {
-        Self { start, goal: Goal::Run { cell, fault }, nonce: nonce(), debugger: None }
+        Self::new(Goal::Run { cell, fault }, start)
+    }
+
+    /// Has the guest stay if the cell does not pass, for as long as the user likes.
+    #[must_use]
+    pub fn keeping(self, keep: Option<Arc<Keep>>) -> Self {
+        Self { keep, ..self }
     }
 
     /// Runs a cell when the debugger lets the guest go on, and ends the guest with the debugger.
@@ -60,12 +70,16 @@ impl Script {
 
     /// Runs a program of the user's with its luggage, a cpio archive, on a setup.
     pub fn start(setup: Setup, program: Program, luggage: Vec<u8>, start: Option<Files>) -> Self {
-        Self { start, goal: Goal::Start { setup, program, luggage }, nonce: nonce(), debugger: None }
+        Self::new(Goal::Start { setup, program, luggage }, start)
     }
 
     /// Makes a setup and saves the guest, which boots or was saved when nothing was made yet.
     pub fn save(setup: Setup, files: Files, start: Option<Files>) -> Self {
-        Self { start, goal: Goal::Save { setup, files }, nonce: nonce(), debugger: None }
+        Self::new(Goal::Save { setup, files }, start)
+    }
+
+    fn new(goal: Goal, start: Option<Files>) -> Self {
+        Self { start, goal, nonce: nonce(), debugger: None, keep: None }
     }
 
     /// The command line of the guest on that machine.
@@ -79,8 +93,21 @@ impl Script {
             (_, Some(start)) => Memory::Copied(&start.memory),
             (_, None) => Memory::Anonymous,
         };
-        let debugger = self.debugger.as_ref().map(|_| debugger::options()).unwrap_or_default();
-        [line, memory.options(), debugger].concat()
+        let mut options = memory.options();
+        if self.debugger.is_some() {
+            options.push("-S".to_owned());
+        }
+        if self.debugger.is_some() || self.keep.is_some() {
+            options.extend(debugger::options());
+        }
+        if self.keep.is_some() {
+            options.extend(keep::options());
+        }
+        [line, options].concat()
+    }
+
+    pub(super) fn keep(&self) -> Option<Arc<Keep>> {
+        self.keep.clone()
     }
 
     pub(super) fn debugger(&self) -> Option<&[String]> {
@@ -141,12 +168,17 @@ impl Script {
 
     fn begin(&self, cell: &Cell, fault: Option<AgentFault>) -> Turn {
         let (cell, nonce) = (cell.clone(), self.nonce.clone());
-        Turn::Say(ToGuest::Run { cell, nonce, unix_seconds: unix_seconds(), fault })
+        let stay = self.keep.is_some();
+        Turn::Say(ToGuest::Run { cell, nonce, unix_seconds: unix_seconds(), fault, stay })
     }
 
     fn begin_program(&self, program: &Program) -> Turn {
-        let (program, nonce) = (program.clone(), self.nonce.clone());
-        Turn::Say(ToGuest::Start { program, nonce, unix_seconds: unix_seconds() })
+        Turn::Say(self.start_of(program.clone()))
+    }
+
+    /// Asks the agent to start a program.
+    pub(super) fn start_of(&self, program: Program) -> ToGuest {
+        ToGuest::Start { program, nonce: self.nonce.clone(), unix_seconds: unix_seconds() }
     }
 }
 

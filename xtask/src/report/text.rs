@@ -146,7 +146,7 @@ fn next_steps(report: &Report) -> Vec<String> {
         let cells = counted(uncompared, "cell was", "cells were");
         steps.push(format!("next: {cells} never compared with a snapshot; run the tests again"));
     }
-    let broken = |record: &Record| !matches!(record.outcome.kind, OutcomeKind::Passed | OutcomeKind::Skipped);
+    let broken = |record: &Record| !record.outcome.kind.is_fine();
     if let Some(first) = having(report, broken).first() {
         let again = again(&first.record);
         steps.push(format!("next: see the screen of each failed cell above; `{again}` repeats the first"));

@@ -3,27 +3,20 @@
 //! The commands for a person, as a person calls them: programs and shells in guests, and cells that run again.
 
 use std::env;
-use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nix::errno::Errno;
-use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
-use nix::unistd::{read, setsid};
 use xtask::bench::Bench;
 use xtask::cell;
 use xtask::host::tools::find_program;
 use xtask::list;
 
-/// How long a terminal may be silent. A busy machine needs seconds to restore a guest.
-const SILENCE: Duration = Duration::from_mins(1);
+use crate::terminal::Terminal;
+
+mod kept;
+mod terminal;
 
 type Test = fn() -> Result<(), Failed>;
 
@@ -43,6 +36,9 @@ fn main() {
     let mut trials: Vec<Trial> =
         TESTS.iter().map(|(name, test)| Trial::test(format!("at_hand::{name}"), test)).collect();
     let without_gdb = find_program("gdb").is_none();
+    for (name, test) in kept::TESTS {
+        trials.push(Trial::test(format!("at_hand::{name}"), test));
+    }
     for (name, test) in DEBUGGER_TESTS {
         trials.push(Trial::test(format!("at_hand::{name}"), test).with_ignored_flag(without_gdb));
     }
@@ -50,8 +46,11 @@ fn main() {
 }
 
 /// These need what pinbed itself does without.
-const DEBUGGER_TESTS: &[(&str, Test)] =
-    &[("gdb_stops_in_the_filesystem_and_in_pinblk", gdb_stops), ("gdb_ends_the_guest", gdb_ends_the_guest)];
+const DEBUGGER_TESTS: &[(&str, Test)] = &[
+    ("gdb_stops_in_the_filesystem_and_in_pinblk", gdb_stops),
+    ("gdb_ends_the_guest", gdb_ends_the_guest),
+    ("keep_opens_gdb_on_a_panicked_guest", kept::gdb),
+];
 
 fn exec_passes_on_the_exit_code() -> Result<(), Failed> {
     for (script, code) in [("exit 7", 7), ("kill -SEGV $$", 139)] {
@@ -191,98 +190,6 @@ fn run(arguments: &[&str], input: &[u8]) -> Result<Output, Failed> {
     let output = child.wait_with_output().map_err(|error| format!("wait for xtask: {error}"))?;
     writer.join().map_err(|_| "the thread that writes panicked")?;
     Ok(output)
-}
-
-nix::ioctl_write_int_bad!(
-    /// Makes a terminal the one of this session.
-    take_terminal,
-    libc::TIOCSCTTY
-);
-
-/// xtask on a terminal of its own.
-struct Terminal {
-    master: OwnedFd,
-    child: Child,
-    /// What was printed and not yet waited for.
-    text: String,
-}
-
-impl Terminal {
-    fn open(arguments: &[&str]) -> Result<Self, Failed> {
-        let size = Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = openpty(Some(&size), None).map_err(|error| format!("open a terminal: {error}"))?;
-        let slave = || pair.slave.try_clone().map_err(|error| format!("open a terminal: {error}"));
-        let mut command = xtask_command(arguments)?;
-        command.stdin(slave()?).stdout(slave()?).stderr(slave()?).env("TERM", "dumb");
-        let lead = || {
-            setsid()?;
-            // SAFETY: the request takes a number, and standard input is the terminal by now.
-            unsafe { take_terminal(libc::STDIN_FILENO, 0) }?;
-            Ok(())
-        };
-        // SAFETY: between fork and exec only async-signal-safe functions may run; setsid and ioctl are,
-        // and errors are made from numbers without allocating.
-        unsafe { command.pre_exec(lead) };
-        let child = command.spawn().map_err(|error| format!("start xtask: {error}"))?;
-        Ok(Self { master: pair.master, child, text: String::new() })
-    }
-
-    fn type_in(&mut self, keys: &str) -> Result<(), Failed> {
-        let master = self.master.try_clone().map_err(|error| format!("duplicate a terminal: {error}"))?;
-        File::from(master)
-            .write_all(keys.as_bytes())
-            .map_err(|error| format!("type {keys:?}: {error}").into())
-    }
-
-    fn wait_for(&mut self, what: &str) -> Result<(), Failed> {
-        loop {
-            if let Some(at) = self.text.find(what) {
-                self.text.drain(..at + what.len());
-                return Ok(());
-            }
-            if !self.hear()? {
-                return Err(format!("{what:?} did not come; what did: {}", self.text).into());
-            }
-        }
-    }
-
-    /// Takes in what is printed next; false where it is nothing any more.
-    fn hear(&mut self) -> Result<bool, Failed> {
-        let silence = PollTimeout::try_from(SILENCE).map_err(|error| format!("{error}"))?;
-        let mut ready = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut ready, silence).map_err(|error| format!("wait for the terminal: {error}"))? == 0 {
-            return Ok(false);
-        }
-        let mut buffer = [0; 4096];
-        match read(&self.master, &mut buffer) {
-            Ok(0) | Err(Errno::EIO) => Ok(false),
-            Ok(length) => {
-                self.text.push_str(&String::from_utf8_lossy(&buffer[..length]));
-                Ok(true)
-            }
-            Err(error) => Err(format!("read from the terminal: {error}").into()),
-        }
-    }
-
-    /// The command must end by itself, with success.
-    fn end(mut self) -> Result<(), Failed> {
-        let deadline = Instant::now() + SILENCE;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().map_err(|error| format!("wait for xtask: {error}"))? {
-                return demand(status.success(), &format!("xtask ended with {status}"));
-            }
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-        Err("xtask did not end".into())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // That it has ended by itself is what should be.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn demand(holds: bool, otherwise: &str) -> Result<(), Failed> {
