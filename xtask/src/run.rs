@@ -35,6 +35,9 @@ pub struct Arguments {
     /// Run every cell so often, and demand that each leaves the same text every time
     #[arg(long, value_name = "N", default_value = "1")]
     repeat: NonZeroUsize,
+    /// Run one cell in N, chosen by the seed
+    #[arg(long, value_name = "N", default_value = "1")]
+    sample: NonZeroUsize,
     /// Keep a line of each run in FILE; with the same file a later command goes on where this one ended
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -58,6 +61,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     report::forget()?;
     let bench = Bench::prepare(&arguments.bench)?;
     say!("{}", bench.header());
+    let cells = sample(&cells, arguments.sample, bench.seed);
     let mut rounds = Rounds::open(&bench, arguments.log.as_deref())?;
     if rounds.is_empty() {
         // What an earlier run left there would look like this one's.
@@ -101,6 +105,14 @@ fn keep(bench: &Bench, size: TerminalSize) -> Result<Keep> {
     let debugger = find_program("gdb").map(|_| gdb::command(bench, &[])).transpose()?;
     let (shell, luggage) = shell::pack(None, "kept", &[], size)?;
     Ok(Keep { debugger, shell, luggage })
+}
+
+/// One cell in so many, rounded up, in the order of the catalogue.
+fn sample(cells: &[Cell], of: NonZeroUsize, seed: u64) -> Vec<Cell> {
+    let mut chosen: Vec<&Cell> = cells.iter().collect();
+    seed::order(&mut chosen, seed, ToString::to_string);
+    chosen.truncate(cells.len().div_ceil(of.get()));
+    cells.iter().filter(|cell| chosen.contains(cell)).cloned().collect()
 }
 
 /// A run of a cell that is to be made.
@@ -200,5 +212,20 @@ fn work(bench: &Bench, waiting: &Mutex<impl Iterator<Item = Waiting>>, done: &Se
         if done.send(ending).is_err() || !is_fine {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_a_part_that_the_seed_chooses() {
+        let all: Vec<Cell> = workloads::catalogue::cells().map(|(cell, _)| cell).collect();
+        let sample = |of, seed| sample(&all, NonZeroUsize::new(of).unwrap(), seed);
+        assert_eq!(sample(1, 7), all);
+        assert_eq!(sample(10, 7).len(), all.len().div_ceil(10));
+        assert_eq!(sample(10, 7), sample(10, 7));
+        assert!((0..8).any(|seed| sample(10, seed) != sample(10, 7)));
     }
 }
