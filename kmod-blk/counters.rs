@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What was seen of the bios of a disk since it got its power, and of all holds since the module was
-//! loaded. Each counter is exact; together they are a snapshot only while nothing is going on.
+//! loaded.
+//!
+//! A snapshot has every bio whole, with all of its pages and bytes, or not at all; and it has every
+//! bio that was completed before the snapshot was asked for.
 
 use crate::{
     abi::{
@@ -12,7 +15,9 @@ use crate::{
         CLASS_METADATA,
         CLASS_OTHER,
         CLASS_PAGE_CACHE,
-        CLASS_USER_PINNED, //
+        CLASS_USER_PINNED,
+        MODES,
+        PATHS, //
     },
     logic::classify::{
         Class,
@@ -22,139 +27,154 @@ use crate::{
         Data,
         Observation, //
     },
-    sys::bio::Operation,
+    sys::{
+        bio::Operation,
+        percpu::Numbers, //
+    },
+    tally::Tally, //
 };
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
-};
+use kernel::prelude::*;
 
 /// The counters of a disk.
-#[derive(Default)]
-pub(crate) struct Counters {
-    reads: [TrafficCounters; CLASSES],
-    writes: [TrafficCounters; CLASSES],
-    preflushes: Counter,
-    fua_writes: Counter,
-    discards: Counter,
-    write_zeroes: Counter,
-}
+pub(crate) struct Counters(Tally<DISK_NUMBERS>);
 
 /// The counters of all holds.
-#[derive(Default)]
-pub(crate) struct HoldCounters {
-    /// Of holds by reference.
-    pub(crate) get: PageCounters,
-    /// Of holds by pin.
-    pub(crate) pin: PageCounters,
-    /// Pages that DMA wrote into.
-    pub(crate) dma_pages: Counter,
-}
+pub(crate) struct HoldCounters(Tally<HOLD_NUMBERS>);
 
-/// A number that only grows.
-pub(crate) struct Counter(Atomic<u64>);
+// The numbers of a disk, by index: those of its traffic, by direction, class and field, then these.
+const PREFLUSHES: usize = 2 * CLASSES * TRAFFIC_FIELDS;
+const FUA_WRITES: usize = PREFLUSHES + 1;
+const DISCARDS: usize = PREFLUSHES + 2;
+const WRITE_ZEROES: usize = PREFLUSHES + 3;
+const FAILED: usize = PREFLUSHES + 4;
+const DISK_NUMBERS: usize = PREFLUSHES + 5;
 
-/// Pages of holds of one mode.
-#[derive(Default)]
-pub(crate) struct PageCounters {
-    /// Acquired.
-    pub(crate) acquired: Counter,
-    /// Released.
-    pub(crate) released: Counter,
-}
+// The fields of traffic, by index from the first one of a direction and class.
+const BIOS: usize = 0;
+const PAGES: usize = 1;
+const BYTES: usize = 2;
+const PINNED_PAGES: usize = 3;
+const TRAFFIC_FIELDS: usize = 4;
 
-/// What bios of one class and direction carried.
-#[derive(Default)]
-struct TrafficCounters {
-    bios: Counter,
-    pages: Counter,
-    bytes: Counter,
-    pinned_pages: Counter,
-}
+// The numbers of holds, by index: pages acquired by mode and path, pages released, then these.
+const RELEASED: usize = MODES * PATHS;
+const DMA_PAGES: usize = 2 * RELEASED;
+const HOLD_NUMBERS: usize = DMA_PAGES + 1;
 
 impl Counters {
+    /// Nothing was seen yet.
+    pub(crate) fn new() -> Result<Self> {
+        Tally::new().map(Self)
+    }
+
     /// Counts a bio.
     pub(crate) fn add(&self, seen: &Observation) {
-        if seen.preflush {
-            self.preflushes.add(1);
-        }
-        if seen.fua {
-            self.fua_writes.add(1);
-        }
-        match seen.operation {
-            Operation::Discard => self.discards.add(1),
-            Operation::WriteZeroes => self.write_zeroes.add(1),
-            _ => {}
-        }
-        if let Some(data) = &seen.data {
-            let by_class = match data.direction {
-                Direction::Read => &self.reads,
-                Direction::Write => &self.writes,
-            };
-            by_class[class_index(data.class)].add(data);
-        }
+        self.0.add(|numbers| {
+            if seen.preflush {
+                numbers.add(PREFLUSHES, 1);
+            }
+            if seen.fua {
+                numbers.add(FUA_WRITES, 1);
+            }
+            match seen.operation {
+                Operation::Discard => numbers.add(DISCARDS, 1),
+                Operation::WriteZeroes => numbers.add(WRITE_ZEROES, 1),
+                _ => {}
+            }
+            if let Some(data) = &seen.data {
+                add_traffic(numbers, data);
+            }
+        });
+    }
+
+    /// Counts a bio that was completed with an error.
+    pub(crate) fn add_failed(&self) {
+        self.0.add(|numbers| numbers.add(FAILED, 1));
     }
 
     /// All counters, and nothing that is not one of them.
     pub(crate) fn snapshot(&self) -> Statistics {
+        let numbers = self.0.sums();
+        let traffic = |direction| core::array::from_fn(|class| traffic(&numbers, direction, class));
         Statistics {
-            reads: self.reads.each_ref().map(TrafficCounters::snapshot),
-            writes: self.writes.each_ref().map(TrafficCounters::snapshot),
-            preflushes: self.preflushes.get(),
-            fua_writes: self.fua_writes.get(),
-            discards: self.discards.get(),
-            write_zeroes: self.write_zeroes.get(),
+            reads: traffic(Direction::Read),
+            writes: traffic(Direction::Write),
+            preflushes: numbers[PREFLUSHES],
+            fua_writes: numbers[FUA_WRITES],
+            discards: numbers[DISCARDS],
+            write_zeroes: numbers[WRITE_ZEROES],
+            failed: numbers[FAILED],
             ..Statistics::default()
         }
     }
 }
 
 impl HoldCounters {
+    /// Nothing was held yet.
+    pub(crate) fn new() -> Result<Self> {
+        Tally::new().map(Self)
+    }
+
+    /// Counts pages acquired; `mode` is one of the interface's `MODE_*`, `path` one of its `PATH_*`.
+    pub(crate) fn add_acquired(&self, mode: u32, path: u32, pages: u64) {
+        self.0
+            .add(|numbers| numbers.add(by_mode_and_path(mode, path), pages));
+    }
+
+    /// Counts pages released that were acquired by that mode and path.
+    pub(crate) fn add_released(&self, mode: u32, path: u32, pages: u64) {
+        self.0
+            .add(|numbers| numbers.add(RELEASED + by_mode_and_path(mode, path), pages));
+    }
+
+    /// Counts pages that DMA wrote into.
+    pub(crate) fn add_dma(&self, pages: u64) {
+        self.0.add(|numbers| numbers.add(DMA_PAGES, pages));
+    }
+
     /// All of them.
     pub(crate) fn snapshot(&self) -> HoldStatistics {
+        let numbers = self.0.sums();
+        let by_mode_and_path = |first: usize| {
+            let of = |mode, path| numbers[first + mode * PATHS + path];
+            core::array::from_fn(|mode| core::array::from_fn(|path| of(mode, path)))
+        };
         HoldStatistics {
-            get_acquired: self.get.acquired.get(),
-            get_released: self.get.released.get(),
-            pin_acquired: self.pin.acquired.get(),
-            pin_released: self.pin.released.get(),
-            dma_pages: self.dma_pages.get(),
+            acquired: by_mode_and_path(0),
+            released: by_mode_and_path(RELEASED),
+            dma_pages: numbers[DMA_PAGES],
         }
     }
 }
 
-impl TrafficCounters {
-    fn add(&self, data: &Data) {
-        self.bios.add(1);
-        self.pages.add(data.pages);
-        self.bytes.add(data.bytes);
-        self.pinned_pages.add(data.pinned_pages);
-    }
+fn by_mode_and_path(mode: u32, path: u32) -> usize {
+    mode as usize * PATHS + path as usize
+}
 
-    fn snapshot(&self) -> Traffic {
-        Traffic {
-            bios: self.bios.get(),
-            pages: self.pages.get(),
-            bytes: self.bytes.get(),
-            pinned_pages: self.pinned_pages.get(),
-        }
+fn add_traffic(numbers: &Numbers<DISK_NUMBERS>, data: &Data) {
+    let first = first_of_traffic(data.direction, class_index(data.class));
+    numbers.add(first + BIOS, 1);
+    numbers.add(first + PAGES, data.pages);
+    numbers.add(first + BYTES, data.bytes);
+    numbers.add(first + PINNED_PAGES, data.pinned_pages);
+}
+
+fn traffic(numbers: &[u64; DISK_NUMBERS], direction: Direction, class: usize) -> Traffic {
+    let first = first_of_traffic(direction, class);
+    Traffic {
+        bios: numbers[first + BIOS],
+        pages: numbers[first + PAGES],
+        bytes: numbers[first + BYTES],
+        pinned_pages: numbers[first + PINNED_PAGES],
     }
 }
 
-impl Counter {
-    /// Adds to the number.
-    pub(crate) fn add(&self, more: u64) {
-        self.0.add(more, Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-impl Default for Counter {
-    fn default() -> Self {
-        Self(Atomic::new(0))
-    }
+fn first_of_traffic(direction: Direction, class: usize) -> usize {
+    let direction = match direction {
+        Direction::Read => 0,
+        Direction::Write => 1,
+    };
+    (direction * CLASSES + class) * TRAFFIC_FIELDS
 }
 
 fn class_index(class: Class) -> usize {

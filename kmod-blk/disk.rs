@@ -46,18 +46,18 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// A disk on which nothing was ever written.
-    pub(crate) fn new(settings: &Settings) -> impl PinInit<Self> {
+    pub(crate) fn new(settings: &Settings) -> impl PinInit<Self, Error> {
         let reach = if settings.write_cache {
             Reach::Cache
         } else {
             Reach::Media
         };
         let block_size = u64::from(settings.block_size);
-        pin_init!(Self {
+        try_pin_init!(Self {
             store <- new_mutex!(Store::default()),
             reach,
             block_size,
-            counters: Counters::default(),
+            counters: Counters::new()?,
         })
     }
 
@@ -127,9 +127,13 @@ impl BioDevice for Disk {
     fn submit(&self, bio: Bio) {
         let seen = Observation::of(&bio);
         let result = self.serve(&bio);
-        // Counted before it is completed: who waits for it finds it in the counters.
-        if result.is_ok() {
+        // Counted before it is completed: who waits for it finds it in the counters. A bio that may
+        // not sleep comes again if it was refused, and is counted then.
+        if result != Err(EAGAIN) {
             self.counters.add(&seen);
+            if result.is_err() {
+                self.counters.add_failed();
+            }
         }
         bio.complete(result);
     }

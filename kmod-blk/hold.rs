@@ -3,11 +3,13 @@
 //! Held user pages: what a device does to the pages that were registered with it.
 
 use crate::{
-    abi::PageState,
-    counters::{
-        HoldCounters,
-        PageCounters, //
+    abi::{
+        PageState,
+        MODE_GET,
+        MODE_PIN,
+        PATH_FAST, //
     },
+    counters::HoldCounters,
     logic::sectors::PAGE_SIZE,
     sys::{
         acquire::{
@@ -88,7 +90,7 @@ impl Hold {
         result?;
         let first = offset / PAGE_SIZE;
         let end = (offset + bytes.len()).div_ceil(PAGE_SIZE);
-        self.entry.counters.dma_pages.add((end - first) as u64);
+        self.entry.counters.add_dma((end - first) as u64);
         Ok(())
     }
 
@@ -126,7 +128,7 @@ impl Hold {
 
 impl Entry {
     fn new(counters: Arc<HoldCounters>, mode: Mode, pages: u64) -> Self {
-        mode.counters(&counters).acquired.add(pages);
+        counters.add_acquired(mode.number(), PATH_FAST, pages);
         Self {
             counters,
             mode,
@@ -137,16 +139,17 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let counters = self.mode.counters(&self.counters);
-        counters.released.add(self.pages);
+        self.counters
+            .add_released(self.mode.number(), PATH_FAST, self.pages);
     }
 }
 
 impl Mode {
-    fn counters(self, counters: &HoldCounters) -> &PageCounters {
+    /// The interface's number of it.
+    fn number(self) -> u32 {
         match self {
-            Self::Get => &counters.get,
-            Self::Pin => &counters.pin,
+            Self::Get => MODE_GET,
+            Self::Pin => MODE_PIN,
         }
     }
 }

@@ -31,6 +31,7 @@ mod settings;
 mod store;
 #[expect(unsafe_code)]
 mod sys;
+mod tally;
 
 use config::Config;
 use control::{
@@ -75,7 +76,7 @@ impl kernel::InPlaceModule for Pinblk {
             let disks = Arc::pin_init(Disks::new(), GFP_KERNEL)?;
             let shared = Shared {
                 disks: disks.clone(),
-                holds: Arc::new(HoldCounters::default(), GFP_KERNEL)?,
+                holds: Arc::new(HoldCounters::new()?, GFP_KERNEL)?,
             };
             // The directory comes last: disks are made in it as soon as it is there, so nothing may
             // fail after it.

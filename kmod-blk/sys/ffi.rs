@@ -30,6 +30,11 @@ unsafe extern "C" {
 
     pub(super) fn pinblk_frame_alloc(may_sleep: bool) -> *mut c_void;
 
+    pub(super) fn pinblk_percpu_get(per_cpu: *mut c_void) -> *mut c_void;
+    pub(super) fn pinblk_percpu_put(per_cpu: *mut c_void);
+    pub(super) fn pinblk_percpu_of(per_cpu: *mut c_void, cpu: c_int) -> *mut c_void;
+    pub(super) fn pinblk_next_cpu(cpu: c_int) -> c_int;
+
     pub(super) fn pinblk_copy_from_page(
         to: *mut c_void,
         page: *mut bindings::page,

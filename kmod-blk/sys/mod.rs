@@ -13,5 +13,6 @@ pub(crate) mod folio;
 pub(crate) mod gendisk;
 pub(crate) mod memory;
 pub(crate) mod misc;
+pub(crate) mod percpu;
 mod wire;
 pub(crate) mod worker;

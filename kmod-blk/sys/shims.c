@@ -3,6 +3,7 @@
 #include <linux/bio.h>
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
+#include <linux/percpu.h>
 
 #include "shims.h"
 
@@ -39,6 +40,29 @@ void *pinblk_frame_alloc(bool may_sleep)
 	gfp_t gfp = may_sleep ? GFP_NOIO | __GFP_RETRY_MAYFAIL : GFP_NOWAIT;
 
 	return (void *)get_zeroed_page(gfp | __GFP_NOWARN);
+}
+
+void *pinblk_percpu_get(void *per_cpu)
+{
+	return get_cpu_ptr((void __percpu __force *)per_cpu);
+}
+
+void pinblk_percpu_put(void *per_cpu)
+{
+	put_cpu_ptr((void __percpu __force *)per_cpu);
+}
+
+void *pinblk_percpu_of(void *per_cpu, int cpu)
+{
+	return per_cpu_ptr((void __percpu __force *)per_cpu, cpu);
+}
+
+/* The possible processor after this one, the first one after -1; -1 after the last one. */
+int pinblk_next_cpu(int cpu)
+{
+	unsigned int next = cpumask_next(cpu, cpu_possible_mask);
+
+	return next < nr_cpu_ids ? next : -1;
 }
 
 void pinblk_copy_from_page(void *to, struct page *page, size_t offset,

@@ -18,6 +18,11 @@ void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
 
 void *pinblk_frame_alloc(bool may_sleep);
 
+void *pinblk_percpu_get(void *per_cpu);
+void pinblk_percpu_put(void *per_cpu);
+void *pinblk_percpu_of(void *per_cpu, int cpu);
+int pinblk_next_cpu(int cpu);
+
 void pinblk_copy_from_page(void *to, struct page *page, size_t offset,
 			   size_t length);
 void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,

@@ -52,12 +52,19 @@ impl Counters {
 
     /// Pages acquired and released by pin, by the driver's own account.
     pub fn device_pins(&self) -> Counted {
-        Counted { acquired: self.holds.pin_acquired, released: self.holds.pin_released }
+        let (short, long) = (self.held(abi::MODE_PIN), self.held(abi::MODE_LONGTERM));
+        Counted { acquired: short.acquired + long.acquired, released: short.released + long.released }
     }
 
     /// Pages acquired and released by reference, by the driver's own account.
     pub fn device_references(&self) -> Counted {
-        Counted { acquired: self.holds.get_acquired, released: self.holds.get_released }
+        self.held(abi::MODE_GET)
+    }
+
+    /// Pages acquired and released by one mode, whatever the path.
+    fn held(&self, mode: u32) -> Counted {
+        let pages = |by_mode: &[[u64; abi::PATHS]]| by_mode[mode as usize].iter().sum();
+        Counted { acquired: pages(&self.holds.acquired), released: pages(&self.holds.released) }
     }
 
     /// Bios since `earlier`, without the classes that saw none.

@@ -9,7 +9,7 @@
 use core::mem::size_of;
 
 /// Version of everything in this file: raised by any change of a number, a size or a meaning.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The size in bytes of the pages that requests count in.
 pub const PAGE_SIZE: u64 = 4096;
@@ -40,6 +40,19 @@ pub struct Hello {
 pub const MODE_GET: u32 = 0;
 /// Acquire by `pin_user_pages_fast()`: pins (FOLL_PIN).
 pub const MODE_PIN: u32 = 1;
+/// Acquire by `pin_user_pages_fast()` with FOLL_LONGTERM.
+pub const MODE_LONGTERM: u32 = 2;
+/// Number of modes.
+pub const MODES: usize = 3;
+
+/// Acquire without the mmap lock where that is possible.
+pub const PATH_FAST: u32 = 0;
+/// Acquire under the mmap lock.
+pub const PATH_SLOW: u32 = 1;
+/// Acquire pages of another process.
+pub const PATH_REMOTE: u32 = 2;
+/// Number of paths.
+pub const PATHS: usize = 3;
 
 /// The device will write into the pages: acquire with FOLL_WRITE.
 pub const HOLD_WRITE: u32 = 1 << 0;
@@ -180,7 +193,11 @@ pub const CLASS_OTHER: usize = 3;
 /// Number of classes.
 pub const CLASSES: usize = 4;
 
-/// Everything counted on one disk since it got its power. A bio that fails is not counted.
+/// Everything counted on one disk since it got its power.
+///
+/// A snapshot has every bio whole, with all of its pages and bytes, or not at all, and every bio
+/// that was completed before it was asked for. A REQ_NOWAIT bio that is refused with `EAGAIN` is not
+/// counted: its submitter comes again.
 ///
 /// `ENOENT` where no disk with power has that name.
 #[repr(C)]
@@ -200,26 +217,25 @@ pub struct Statistics {
     pub discards: u64,
     /// Write-zeroes.
     pub write_zeroes: u64,
+    /// Bios of any kind that were completed with an error.
+    pub failed: u64,
     /// Pages of the volatile write cache now.
     pub cached_pages: u64,
     /// Pages of the media now.
     pub media_pages: u64,
 }
 
-/// The holds of all open files, counted since the module was loaded.
+/// The holds of all open files, counted since the module was loaded, in pages. A snapshot has every
+/// hold whole or not at all.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HoldStatistics {
-    /// Pages that holds acquired by reference.
-    pub get_acquired: u64,
-    /// Pages that holds released by reference.
-    pub get_released: u64,
-    /// Pages that holds acquired by pin, as many as were asked for: the zero page counts here, but
-    /// the kernel does not pin it. A hold that failed half way and was undone moves `/proc/vmstat`
-    /// but none of these counters.
-    pub pin_acquired: u64,
-    /// Pages that holds released by pin.
-    pub pin_released: u64,
+    /// Acquired, by mode and path: as many as were asked for. The zero page counts here, but the
+    /// kernel does not pin it. A hold that failed half way and was undone moves `/proc/vmstat` but
+    /// none of these counters.
+    pub acquired: [[u64; PATHS]; MODES],
+    /// Released, by the mode and path of their acquisition.
+    pub released: [[u64; PATHS]; MODES],
     /// Pages that DMA wrote into.
     pub dma_pages: u64,
 }
@@ -261,6 +277,6 @@ const _: () = {
     assert!(size_of::<PageState>() == 40);
     assert!(size_of::<Dump>() == 48);
     assert!(size_of::<Traffic>() == 32);
-    assert!(size_of::<Statistics>() == DISK_NAME_BYTES + 2 * CLASSES * 32 + 6 * 8);
-    assert!(size_of::<HoldStatistics>() == 5 * 8);
+    assert!(size_of::<Statistics>() == DISK_NAME_BYTES + 2 * CLASSES * 32 + 7 * 8);
+    assert!(size_of::<HoldStatistics>() == (2 * MODES * PATHS + 1) * 8);
 };
