@@ -2,42 +2,40 @@
 
 //! `/dev/pinblk-control`: the ioctls, and the validation of all that userspace sends.
 
+mod hold;
+
 use crate::{
     abi::{
         self,
         DMA,
-        DMA_BYTES_MAX,
         DUMP,
         HELLO,
         HOLD,
         HOLDS_MAX,
-        HOLD_PAGES_MAX,
         HOLD_STATISTICS,
-        HOLD_WRITE,
-        MODE_GET,
-        MODE_PIN,
+        PENDING_MAX,
         RELEASE,
-        RELEASE_DIRTY,
         STATISTICS,
-        VERSION, //
+        VERSION,
+        WAIT, //
     },
     counters::HoldCounters,
     disks::{
         DiskName,
         Disks, //
     },
-    hold::{
-        Hold,
-        Mode, //
-    },
+    handles::Handles,
+    hold::Hold,
     logic::sectors::PAGE_SIZE,
-    sys::misc::OpenFile, //
+    pending::Pending,
+    sys::{
+        misc::OpenFile,
+        workqueue::QueueHandle, //
+    }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
     sync::{
         Arc,
         Mutex, //
@@ -57,8 +55,10 @@ use kernel::{
 pub(crate) struct Shared {
     /// The disks that there are.
     pub(crate) disks: Arc<Disks>,
-    /// What was held.
+    /// What was acquired.
     pub(crate) holds: Arc<HoldCounters>,
+    /// Where delayed DMA waits.
+    pub(crate) delays: QueueHandle,
 }
 
 /// An open file of the control device. What it holds is released when it is closed, also by the
@@ -70,15 +70,11 @@ pub(crate) struct Control {
     session: Mutex<Session>,
 }
 
-#[derive(Default)]
 struct Session {
     /// Userspace and the module speak the same version.
     greeted: bool,
-    holds: RBTree<u32, Hold>,
-    /// How many `holds` there are.
-    count: u32,
-    /// Handles are never used again: a stale one is seen as such.
-    last_handle: u32,
+    holds: Handles<Arc<Hold>>,
+    pending: Handles<Arc<Pending>>,
 }
 
 /// Where userspace keeps the structure of a request.
@@ -106,9 +102,10 @@ impl OpenFile for Control {
             STATISTICS => self.statistics(&argument),
             HOLD_STATISTICS => argument.write(&self.shared.holds.snapshot()),
             HOLD => self.hold(&argument),
-            DMA => self.dma(&argument.read()?),
+            DMA => self.dma(&argument),
             RELEASE => self.release(&argument.read()?),
             DUMP => self.dump(&argument),
+            WAIT => self.wait(&argument),
             _ => Err(ENOTTY),
         }
     }
@@ -139,99 +136,27 @@ impl Control {
             ..disk.statistics()
         })
     }
+}
 
-    fn hold(&self, argument: &Argument) -> Result {
-        let hold: abi::Hold = argument.read()?;
-        let mode = match hold.mode {
-            MODE_GET => Mode::Get,
-            MODE_PIN => Mode::Pin,
-            _ => return Err(EINVAL),
-        };
-        if !(1..=HOLD_PAGES_MAX).contains(&hold.pages)
-            || hold.flags & !HOLD_WRITE != 0
-            || hold.address % abi::PAGE_SIZE != 0
-        {
-            return Err(EINVAL);
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            greeted: false,
+            holds: Handles::at_most(HOLDS_MAX),
+            pending: Handles::at_most(PENDING_MAX),
         }
-        let held = Hold::acquire(
-            &self.shared.holds,
-            mode,
-            hold.address as usize,
-            hold.pages as usize,
-            hold.flags & HOLD_WRITE != 0,
-        )?;
-        let handle = self.session.lock().insert(held)?;
-        let answer = argument.write(&abi::Hold { handle, ..hold });
-        if answer.is_err() {
-            // Userspace does not know the handle and could not release the pages.
-            let unknown = self.session.lock().remove(handle);
-            drop(unknown);
-        }
-        answer
-    }
-
-    fn dma(&self, dma: &abi::Dma) -> Result {
-        if dma.reserved != 0 || !(1..=DMA_BYTES_MAX).contains(&dma.length) {
-            return Err(EINVAL);
-        }
-        let mut bytes = KVVec::new();
-        UserSlice::new(UserPtr::from_addr(dma.source as usize), dma.length as usize)
-            .read_all(&mut bytes, GFP_KERNEL)?;
-        let session = self.session.lock();
-        session.get(dma.handle)?.dma(dma.offset as usize, &bytes)
-    }
-
-    fn release(&self, release: &abi::Release) -> Result {
-        if release.flags & !RELEASE_DIRTY != 0 {
-            return Err(EINVAL);
-        }
-        let dirty = release.flags & RELEASE_DIRTY != 0;
-        let mut session = self.session.lock();
-        if dirty && !session.get(release.handle)?.is_writable() {
-            return Err(EACCES);
-        }
-        let hold = session.remove(release.handle)?;
-        drop(session);
-        if dirty {
-            hold.release_dirty();
-        } else {
-            drop(hold);
-        }
-        Ok(())
-    }
-
-    fn dump(&self, argument: &Argument) -> Result {
-        let dump: abi::Dump = argument.read()?;
-        let state = self
-            .session
-            .lock()
-            .get(dump.handle)?
-            .dump(dump.page as usize)?;
-        argument.write(&abi::Dump { state, ..dump })
     }
 }
 
-impl Session {
-    fn insert(&mut self, hold: Hold) -> Result<u32> {
-        if self.count == HOLDS_MAX {
-            return Err(ENOSPC);
+impl Drop for Session {
+    /// What is held is released now, clean, also where a delayed DMA still knows of it.
+    fn drop(&mut self) {
+        for pending in self.pending.values() {
+            pending.abandon();
         }
-        let handle = self.last_handle.checked_add(1).ok_or(ENOSPC)?;
-        self.holds
-            .try_create_and_insert(handle, hold, GFP_KERNEL_ACCOUNT)?;
-        self.count += 1;
-        self.last_handle = handle;
-        Ok(handle)
-    }
-
-    fn remove(&mut self, handle: u32) -> Result<Hold> {
-        let hold = self.holds.remove(&handle).ok_or(ENOENT)?;
-        self.count -= 1;
-        Ok(hold)
-    }
-
-    fn get(&self, handle: u32) -> Result<&Hold> {
-        self.holds.get(&handle).ok_or(ENOENT)
+        for hold in self.holds.values() {
+            hold.release(false);
+        }
     }
 }
 

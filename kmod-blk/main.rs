@@ -8,11 +8,14 @@
 
 #[path = "abi/src/wire.rs"]
 pub mod abi;
+mod acquisition;
 mod config;
 mod control;
 mod counters;
 mod disk;
 mod disks;
+mod dma;
+mod handles;
 mod hold;
 pub mod logic {
     //! The pure logic, which cargo tests on the host.
@@ -27,6 +30,7 @@ pub mod logic {
     pub mod sectors;
 }
 mod observe;
+mod pending;
 mod settings;
 mod store;
 #[expect(unsafe_code)]
@@ -46,7 +50,10 @@ use kernel::{
     sync::Arc, //
 };
 use pin_init::pin_init_scope;
-use sys::misc::SharedMiscDevice;
+use sys::{
+    misc::SharedMiscDevice,
+    workqueue::OwnedQueue, //
+};
 
 module! {
     type: Pinblk,
@@ -61,28 +68,33 @@ module! {
 /// It goes when nothing uses it: a directory of a disk in configfs, an open or mounted disk, also a
 /// removed one, and an open control file each hold a reference to the module. No bio is kept beyond
 /// its submission, so once a disk is removed none is left; no hold outlives its control file; and
-/// every job of a worker is waited for.
+/// what is queued to a worker is waited for.
 #[pin_data]
 struct Pinblk {
     #[pin]
     _control: SharedMiscDevice<Control>,
     #[pin]
     _config: Subsystem<Config>,
+    // Dropped last: see `OwnedQueue::handle`.
+    _delays: OwnedQueue,
 }
 
 impl kernel::InPlaceModule for Pinblk {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        pin_init_scope(|| {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init_scope(move || {
             let disks = Arc::pin_init(Disks::new(), GFP_KERNEL)?;
+            let delays = OwnedQueue::for_delays(module)?;
             let shared = Shared {
                 disks: disks.clone(),
                 holds: Arc::new(HoldCounters::new()?, GFP_KERNEL)?,
+                delays: delays.handle(),
             };
             // The directory comes last: disks are made in it as soon as it is there, so nothing may
             // fail after it.
             Ok(try_pin_init!(Self {
                 _control <- SharedMiscDevice::register(c"pinblk-control", shared),
                 _config <- Config::register(disks),
+                _delays: delays,
             }))
         })
     }

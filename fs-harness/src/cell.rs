@@ -71,6 +71,8 @@ named! {
         Get = "get",
         /// pinblk, by `pin_user_pages`: pins.
         Pin = "pin",
+        /// pinblk, by `pin_user_pages` with FOLL_LONGTERM: pins as RDMA takes them.
+        LongTerm = "longterm",
     }
 }
 

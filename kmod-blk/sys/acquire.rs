@@ -1,46 +1,94 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! User pages, acquired by reference or by pin, and released by the call that matches.
-//!
-//! [`UserPages<Get>`] and [`UserPages<Pin>`] are different types, and neither has a way to name
-//! its release: a page that is released by the wrong call does not compile.
+//! User pages, acquired in one of several ways and released in the one that matches.
 
+pub(crate) use super::calls::{
+    Get,
+    LongTerm,
+    Pin, //
+};
 use super::{
+    calls::{
+        Acquired,
+        Calls, //
+    },
     ffi,
-    folio::Page, //
+    pages::Pages,
+    process::{
+        Charge,
+        Process, //
+    }, //
 };
-use crate::logic::sectors::PAGE_SIZE;
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
+use crate::{
+    abi::{
+        MODE_GET,
+        MODE_LONGTERM,
+        MODE_PIN, //
+    },
+    logic::sectors::PAGE_SIZE, //
 };
+use core::mem::forget;
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
-    bindings,
+    ffi::{
+        c_int,
+        c_long, //
+    },
     prelude::*, //
 };
 
-/// One way to acquire user pages, with the releases that match it.
-pub(crate) trait Acquisition: private::Calls {}
+/// A way to acquire user pages, with the releases that match it.
+pub(crate) trait Acquisition: Calls {
+    /// Its number in the interface.
+    const MODE: u32;
+}
 
-/// References (FOLL_GET), by `get_user_pages_fast()`: the legacy way.
-pub(crate) enum Get {}
+impl Acquisition for Get {
+    const MODE: u32 = MODE_GET;
+}
 
-/// Pins (FOLL_PIN), by `pin_user_pages_fast()`.
-pub(crate) enum Pin {}
+impl Acquisition for Pin {
+    const MODE: u32 = MODE_PIN;
+}
 
-impl Acquisition for Get {}
-impl Acquisition for Pin {}
+impl Acquisition for LongTerm {
+    const MODE: u32 = MODE_LONGTERM;
+}
 
-/// Pages of the process that acquired them, kept until this is dropped.
+/// How the kernel gets at the pages.
+pub(crate) enum Path {
+    /// Those of the current process, without its mmap lock wherever that goes.
+    Fast,
+    /// Those of the current process, under its mmap lock.
+    Slow,
+    /// Those of a process, under its mmap lock.
+    Remote(Process),
+}
+
+/// Which pages are wanted.
+pub(crate) struct Wanted {
+    /// User address of the first page.
+    pub(crate) address: usize,
+    /// How many pages.
+    pub(crate) count: usize,
+    /// How many times each of them is acquired, at least once.
+    pub(crate) times: u32,
+    /// The device will write into them.
+    pub(crate) writable: bool,
+    /// What could be acquired is kept if it is not all.
+    pub(crate) partial: bool,
+}
+
+/// User pages, kept until this is dropped.
 ///
 /// # Invariants
 ///
-/// Each of `pages` holds one acquisition by `A`, with FOLL_WRITE if `writable`.
+/// Each page of `acquired` is acquired `times` times by `A`, with FOLL_WRITE if `writable`.
 pub(crate) struct UserPages<A: Acquisition> {
-    pages: KVVec<*mut bindings::page>,
+    acquired: Acquired<A>,
+    times: u32,
     writable: bool,
-    _mode: PhantomData<A>,
+    // Dropped after the pages are released.
+    charge: Option<Charge>,
 }
 
 // SAFETY: Acquired pages may be used and released by any thread, of any process.
@@ -50,178 +98,188 @@ unsafe impl<A: Acquisition> Send for UserPages<A> {}
 unsafe impl<A: Acquisition> Sync for UserPages<A> {}
 
 impl<A: Acquisition> UserPages<A> {
-    /// Acquires `count` pages of the current process from `address` on: all of them or none.
+    /// Acquires pages: all of them or none, unless a part is welcome.
     ///
-    /// `writable` tells that the device will write into them.
-    pub(crate) fn acquire(address: usize, count: usize, writable: bool) -> Result<Self> {
+    /// Fails with what the kernel fails with, with `EINTR` if a signal comes first, with `ESTALE` if
+    /// the process maps other pages while they are acquired several times.
+    pub(crate) fn acquire(path: &Path, wanted: &Wanted) -> Result<Self> {
         // The kernel has an errno of its own for a range that wraps around; to the caller it is
         // one more address without a page.
-        address.checked_add(count * PAGE_SIZE).ok_or(EFAULT)?;
-        let flags = if writable { bindings::FOLL_WRITE } else { 0 };
-        let mut pages = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
-        // SAFETY: The vector has room for `count` pointers.
-        let acquired =
-            unsafe { A::acquire(address, i32::try_from(count)?, flags, pages.as_mut_ptr()) };
-        let acquired = usize::try_from(acquired).map_err(|_| Error::from_errno(acquired))?;
-        // SAFETY: That many pointers were written, at most `count`.
-        unsafe { pages.inc_len(acquired) };
-        // INVARIANT: Each of them is one acquisition by `A`.
-        let acquired = Self {
-            pages,
-            writable,
-            _mode: PhantomData,
-        };
-        if acquired.len() == count {
-            Ok(acquired)
-        } else {
+        wanted
+            .address
+            .checked_add(wanted.count * PAGE_SIZE)
+            .ok_or(EFAULT)?;
+        let mut pages = Self::none(wanted)?;
+        if A::IS_CHARGED {
+            pages.charge = Some(charge(path, wanted)?);
+        }
+        let first = pages.fill(path, wanted);
+        let keep = wanted.partial && !pages.acquired.pages.is_empty();
+        match first {
             // What was acquired is released by `drop`.
-            Err(EFAULT)
+            Err(error) if !keep => return Err(error),
+            Err(_) => {}
+            Ok(()) => match pages.repeat(path, wanted) {
+                Err(error) if !keep => return Err(error),
+                _ => {}
+            },
         }
-    }
-
-    /// The number of pages.
-    pub(crate) fn len(&self) -> usize {
-        self.pages.len()
-    }
-
-    /// Whether the device may write into the pages.
-    pub(crate) fn is_writable(&self) -> bool {
-        self.writable
-    }
-
-    /// One of the pages.
-    pub(crate) fn page(&self, index: usize) -> Option<Page<'_>> {
-        let page = NonNull::new(*self.pages.get(index)?)?;
-        // SAFETY: By the type invariant the page is acquired, which keeps it allocated.
-        Some(unsafe { Page::from_raw(page) })
-    }
-
-    /// Writes bytes into the pages, through the kernel's own mapping, from byte `offset` on.
-    ///
-    /// Fails with `EACCES` if the pages are not writable, with `ERANGE` beyond their end.
-    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) -> Result {
-        if !self.writable {
-            return Err(EACCES);
+        let kept = pages.view().len() as u64 * u64::from(pages.times);
+        if let Some(charge) = &mut pages.charge {
+            charge.lower_to(kept);
         }
-        let end = offset.checked_add(bytes.len()).ok_or(ERANGE)?;
-        if end > self.len() * PAGE_SIZE {
-            return Err(ERANGE);
-        }
-        let mut at = offset;
-        while at < end {
-            let in_page = at % PAGE_SIZE;
-            let length = (PAGE_SIZE - in_page).min(end - at);
-            let from = &bytes[at - offset..at - offset + length];
-            // SAFETY: By the type invariant the page is acquired for writing, and the range lies
-            // in it. User threads that access it race with the C copy, as they would with DMA.
-            unsafe {
-                ffi::pinblk_copy_to_page(
-                    self.pages[at / PAGE_SIZE],
-                    in_page,
-                    from.as_ptr().cast(),
-                    length,
-                );
+        Ok(pages)
+    }
+
+    /// The pages, to work with.
+    pub(crate) fn view(&self) -> Pages<'_> {
+        // SAFETY: By the type invariant they are acquired so, as long as `self` is there.
+        unsafe { Pages::from_raw(&self.acquired.pages, self.writable) }
+    }
+
+    /// How many acquisitions the kernel counts.
+    pub(crate) fn counted(&self) -> u64 {
+        let pages = self.view();
+        let uncounted = if A::TAKES_ZERO_PAGE {
+            0
+        } else {
+            pages.zero_pages()
+        };
+        (pages.len() - uncounted) as u64 * u64::from(self.times)
+    }
+
+    /// How many times each page is acquired.
+    pub(crate) fn times(&self) -> u32 {
+        self.times
+    }
+
+    /// Releases the pages as written to by the device: they are dirtied before the last release.
+    pub(crate) fn release_dirty(mut self) {
+        self.release_but_last();
+        // SAFETY: By the type invariant each page is acquired once more. That is given up here, and
+        // so that `drop` does not give it up again the pointers are.
+        unsafe { A::release_dirty(&self.acquired) };
+        self.acquired.pages.clear();
+    }
+
+    fn none(wanted: &Wanted) -> Result<Self> {
+        // INVARIANT: No page is a page too few for nothing.
+        Ok(Self {
+            acquired: Acquired::with_capacity(wanted.count)?,
+            times: 1,
+            writable: wanted.writable,
+            charge: None,
+        })
+    }
+
+    /// Acquires each page once. When it fails, what was acquired before is kept.
+    fn fill(&mut self, path: &Path, wanted: &Wanted) -> Result {
+        while self.acquired.pages.len() < wanted.count {
+            if kernel::current!().signal_pending() {
+                return Err(EINTR);
             }
-            at += length;
+            let have = self.acquired.pages.len();
+            let address = wanted.address + have * PAGE_SIZE;
+            if self.more(path, address, wanted.count - have)? == 0 {
+                return Err(EFAULT);
+            }
         }
         Ok(())
     }
 
-    /// Releases the pages as written to by the device: they are dirtied first.
-    pub(crate) fn release_dirty(mut self) {
-        // SAFETY: By the type invariant each page is one acquisition by `A`. It is given up here,
-        // and so that `drop` does not give it up again the vector is emptied.
-        unsafe { A::release_dirty(&mut self.pages) };
-        self.pages.clear();
+    /// Acquires each page again, as often as is wanted. When it fails, the times before are kept.
+    fn repeat(&mut self, path: &Path, wanted: &Wanted) -> Result {
+        if wanted.times == 1 {
+            return Ok(());
+        }
+        let mut again = Self::none(wanted)?;
+        while self.times < wanted.times {
+            again.fill(path, wanted)?;
+            if again.acquired.pages.as_slice() != self.acquired.pages.as_slice() {
+                return Err(ESTALE);
+            }
+            // INVARIANT: The same pages were acquired once more, and are now counted here.
+            self.times += 1;
+            again.acquired.pages.clear();
+            yield_now();
+        }
+        Ok(())
+    }
+
+    /// Acquires up to `count` pages, at most as many as there is room for; returns how many.
+    fn more(&mut self, path: &Path, address: usize, count: usize) -> Result<usize> {
+        let room = self.acquired.pages.spare_capacity_mut();
+        let count = count.min(room.len());
+        let pages = room.as_mut_ptr().cast();
+        let flags = A::FLAGS
+            | if self.writable {
+                kernel::bindings::FOLL_WRITE
+            } else {
+                0
+            };
+        let acquired = match path {
+            // SAFETY: There is room for `count` pointers, and any address may be asked for.
+            Path::Fast => unsafe {
+                (A::FAST)(address, c_int::try_from(count)?, flags, pages) as c_long
+            },
+            Path::Slow => {
+                let process = Process::current()?;
+                let _lock = process.mm().mmap_read_lock();
+                // SAFETY: As above, and the mmap lock is held.
+                unsafe { (A::SLOW)(address, count, flags, pages) }
+            }
+            Path::Remote(process) => {
+                let mm = process.mm();
+                let lock = mm.mmap_read_lock();
+                let mut locked: c_int = 1;
+                // SAFETY: As above, and the memory is alive.
+                let acquired =
+                    unsafe { (A::REMOTE)(mm.as_raw(), address, count, flags, pages, &mut locked) };
+                if locked == 0 {
+                    // The kernel has given it up already.
+                    forget(lock);
+                }
+                acquired
+            }
+        };
+        let acquired: c_long = acquired;
+        let acquired =
+            usize::try_from(acquired).map_err(|_| Error::from_errno(acquired as c_int))?;
+        // SAFETY: That many pointers were written, at most `count`.
+        // INVARIANT: Each of them is one acquisition by `A`.
+        unsafe { self.acquired.pages.inc_len(acquired) };
+        Ok(acquired)
+    }
+
+    /// Releases each page until it is acquired once.
+    fn release_but_last(&mut self) {
+        while self.times > 1 {
+            // SAFETY: By the type invariant each page is acquired more than once.
+            unsafe { A::release(&self.acquired) };
+            self.times -= 1;
+            yield_now();
+        }
     }
 }
 
 impl<A: Acquisition> Drop for UserPages<A> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant each page is one acquisition by `A`, given up here.
-        unsafe { A::release(&mut self.pages) };
+        self.release_but_last();
+        // SAFETY: By the type invariant each page is acquired once more, which is given up here.
+        unsafe { A::release(&self.acquired) };
     }
 }
 
-mod private {
-    use super::*;
-
-    /// The calls of the kernel that belong together. Private: nobody else can mix them.
-    pub(crate) trait Calls {
-        /// Acquires up to `count` pages, returns how many or an errno.
-        ///
-        /// # Safety
-        ///
-        /// `pages` must have room for `count` pointers.
-        unsafe fn acquire(
-            address: usize,
-            count: i32,
-            flags: u32,
-            pages: *mut *mut bindings::page,
-        ) -> i32;
-
-        /// Releases pages.
-        ///
-        /// # Safety
-        ///
-        /// Each page must have been acquired by `acquire`, and its acquisition is used up.
-        unsafe fn release(pages: &mut [*mut bindings::page]);
-
-        /// Dirties pages and releases them.
-        ///
-        /// # Safety
-        ///
-        /// As for [`Self::release`].
-        unsafe fn release_dirty(pages: &mut [*mut bindings::page]);
+fn charge(path: &Path, wanted: &Wanted) -> Result<Charge> {
+    let pages = wanted.count as u64 * u64::from(wanted.times);
+    match path {
+        Path::Remote(process) => process.charge(pages),
+        Path::Fast | Path::Slow => Process::current()?.charge(pages),
     }
+}
 
-    impl Calls for Get {
-        unsafe fn acquire(
-            address: usize,
-            count: i32,
-            flags: u32,
-            pages: *mut *mut bindings::page,
-        ) -> i32 {
-            // SAFETY: The caller gives the room, and any address may be asked for.
-            unsafe { bindings::get_user_pages_fast(address, count, flags, pages) }
-        }
-
-        unsafe fn release(pages: &mut [*mut bindings::page]) {
-            for page in pages {
-                // SAFETY: The caller owns a reference to the page, and gives it up.
-                unsafe { ffi::pinblk_put_page(*page) };
-            }
-        }
-
-        unsafe fn release_dirty(pages: &mut [*mut bindings::page]) {
-            for page in pages.iter() {
-                // SAFETY: The reference keeps the page; this may sleep, as ioctls may.
-                unsafe { bindings::set_page_dirty_lock(*page) };
-            }
-            // SAFETY: The caller's promise is ours.
-            unsafe { Self::release(pages) };
-        }
-    }
-
-    impl Calls for Pin {
-        unsafe fn acquire(
-            address: usize,
-            count: i32,
-            flags: u32,
-            pages: *mut *mut bindings::page,
-        ) -> i32 {
-            // SAFETY: The caller gives the room, and any address may be asked for.
-            unsafe { bindings::pin_user_pages_fast(address, count, flags, pages) }
-        }
-
-        unsafe fn release(pages: &mut [*mut bindings::page]) {
-            // SAFETY: The caller owns a pin of each page, and gives it up.
-            unsafe { bindings::unpin_user_pages(pages.as_mut_ptr(), pages.len()) };
-        }
-
-        unsafe fn release_dirty(pages: &mut [*mut bindings::page]) {
-            // SAFETY: As above; this may sleep, as ioctls may.
-            unsafe { bindings::unpin_user_pages_dirty_lock(pages.as_mut_ptr(), pages.len(), true) };
-        }
-    }
+/// Lets others run, in a loop that userspace can make long.
+fn yield_now() {
+    // SAFETY: Only called where sleeping is allowed: in an ioctl, at the end of a file, in a worker.
+    unsafe { ffi::pinblk_cond_resched() };
 }

@@ -48,6 +48,11 @@ unsafe extern "C" {
         length: usize,
     );
 
+    pub(super) fn pinblk_cond_resched();
+    pub(super) fn pinblk_mm_add_pinned(mm: *mut bindings::mm_struct, pages: i64) -> i64;
+    pub(super) fn pinblk_task_memlock_pages(task: *mut bindings::task_struct) -> c_ulong;
+
+    pub(super) fn pinblk_is_zero_page(page: *const bindings::page) -> bool;
     pub(super) fn pinblk_put_page(page: *mut bindings::page);
     pub(super) fn pinblk_page_to_pfn(page: *const bindings::page) -> c_ulong;
     pub(super) fn pinblk_page_mapcount(page: *const bindings::page) -> c_int;

@@ -8,11 +8,15 @@
 
 pub(crate) mod acquire;
 pub(crate) mod bio;
+mod calls;
 mod ffi;
 pub(crate) mod folio;
 pub(crate) mod gendisk;
 pub(crate) mod memory;
 pub(crate) mod misc;
+pub(crate) mod pages;
 pub(crate) mod percpu;
+pub(crate) mod process;
 mod wire;
 pub(crate) mod worker;
+pub(crate) mod workqueue;

@@ -4,6 +4,7 @@
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
+#include <linux/sched/signal.h>
 
 #include "shims.h"
 
@@ -75,6 +76,27 @@ void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
 			 size_t length)
 {
 	memcpy_to_page(page, offset, from, length);
+}
+
+void pinblk_cond_resched(void)
+{
+	cond_resched();
+}
+
+/* The new number of pages that are pinned for long; shown as VmPin in /proc/PID/status. */
+s64 pinblk_mm_add_pinned(struct mm_struct *mm, s64 pages)
+{
+	return atomic64_add_return(pages, &mm->pinned_vm);
+}
+
+unsigned long pinblk_task_memlock_pages(struct task_struct *task)
+{
+	return task_rlimit(task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+}
+
+bool pinblk_is_zero_page(const struct page *page)
+{
+	return is_zero_page(page);
 }
 
 void pinblk_put_page(struct page *page)

@@ -28,6 +28,11 @@ void pinblk_copy_from_page(void *to, struct page *page, size_t offset,
 void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
 			 size_t length);
 
+void pinblk_cond_resched(void);
+s64 pinblk_mm_add_pinned(struct mm_struct *mm, s64 pages);
+unsigned long pinblk_task_memlock_pages(struct task_struct *task);
+
+bool pinblk_is_zero_page(const struct page *page);
 void pinblk_put_page(struct page *page);
 unsigned long pinblk_page_to_pfn(const struct page *page);
 int pinblk_page_mapcount(const struct page *page);

@@ -12,7 +12,8 @@ use crate::abi::{
     Hold,
     HoldStatistics,
     Release,
-    Statistics, //
+    Statistics,
+    Wait, //
 };
 use kernel::transmute::{
     AsBytes,
@@ -30,11 +31,17 @@ unsafe impl FromBytes for Release {}
 // SAFETY: Integers only, for which every bit pattern is valid.
 unsafe impl FromBytes for Dump {}
 // SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for Wait {}
+// SAFETY: Integers only, for which every bit pattern is valid.
 unsafe impl FromBytes for Statistics {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for Hello {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for Hold {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for Dma {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for Wait {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for Dump {}
 // SAFETY: Integers only and no padding: every byte is initialized.

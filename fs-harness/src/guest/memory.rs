@@ -15,6 +15,21 @@ use crate::pattern::Pattern;
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
 
+/// Some pages of the address space, mapped or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// User address of the first byte.
+    pub address: u64,
+    /// Number of pages.
+    pub pages: u32,
+}
+
+impl From<&Memory> for Range {
+    fn from(memory: &Memory) -> Self {
+        Self { address: memory.address(), pages: memory.pages() }
+    }
+}
+
 /// A mapping of whole pages, unmapped when dropped.
 pub struct Memory {
     start: NonNull<c_void>,

@@ -6,9 +6,10 @@
 fn requests_have_the_numbers_of_the_kernels_scheme() {
     assert_eq!(pinblk_abi::HELLO, 0xc008_b100);
     assert_eq!(pinblk_abi::STATISTICS, 0xc158_b101);
-    assert_eq!(pinblk_abi::HOLD, 0xc018_b102);
-    assert_eq!(pinblk_abi::DMA, 0x4020_b103);
+    assert_eq!(pinblk_abi::HOLD, 0xc028_b102);
+    assert_eq!(pinblk_abi::DMA, 0xc028_b103);
     assert_eq!(pinblk_abi::RELEASE, 0x4008_b104);
     assert_eq!(pinblk_abi::DUMP, 0xc030_b105);
     assert_eq!(pinblk_abi::HOLD_STATISTICS, 0x8098_b106);
+    assert_eq!(pinblk_abi::WAIT, 0xc018_b107);
 }
