@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod classify;
+pub mod faults;
+pub mod gates;
 pub mod layers;
 pub mod patch;
 pub mod sectors;
+pub mod select;
