@@ -9,41 +9,35 @@ use crate::{
         Disks,
         Entry, //
     },
-    logic::sectors::{
-        PAGE_SIZE,
-        SECTOR_SIZE, //
-    },
     settings::Settings,
-    sys::gendisk::GenDisk, //
+    sys::{
+        debugfs::{
+            Directory,
+            ReportFile, //
+        },
+        gendisk::GenDisk, //
+    }, //
 };
-use core::str::FromStr;
 use kernel::{
     configfs::{
-        AttributeOperations,
         Group,
         GroupOperations,
         Subsystem, //
     },
     configfs_attrs,
-    fmt::Write as _,
     new_mutex,
     prelude::*,
-    str::Formatter,
     sync::{
         Arc,
         Mutex, //
     }, //
 };
 
-/// The largest disk, in MiB. Only what is written takes memory.
-const SIZE_MIB_MAX: u32 = 1 << 20;
-
-/// The page of memory into which configfs has an attribute shown.
-type AttributePage = [u8; kernel::page::PAGE_SIZE];
-
 /// The directory of all disks: mkdir(2) makes a disk without power.
 pub(crate) struct Config {
     disks: Arc<Disks>,
+    /// In debugfs, where each disk shows its counters.
+    reports: Arc<Directory>,
 }
 
 impl Config {
@@ -55,7 +49,10 @@ impl Config {
             child: DiskItem,
             attributes: [],
         };
-        Subsystem::new(c"pinblk", item_type, Ok(Self { disks }))
+        let config = Arc::new(Directory::new(c"pinblk"), GFP_KERNEL)
+            .map(|reports| Self { disks, reports })
+            .map_err(Error::from);
+        Subsystem::new(c"pinblk", item_type, config)
     }
 }
 
@@ -69,18 +66,24 @@ impl GroupOperations for Config {
             data: DiskItem,
             // By the names of null_blk where it has them.
             attributes: [
+                // A number is the position in the table of `attributes.rs`.
                 power: 0,
                 size: 1,
                 blocksize: 2,
                 write_cache: 3,
-                stable_writes: 4,
+                fua: 4,
+                stable_writes: 5,
+                nowait: 6,
+                late_transfer: 7,
+                power_cut: 8,
+                errors: 9,
             ],
         };
         let disk_name = DiskName::new(name)?;
         Ok(Group::new(
             name.try_into()?,
             item_type,
-            DiskItem::new(disk_name, self.disks.clone()),
+            DiskItem::new(disk_name, self.disks.clone(), self.reports.clone()),
         ))
     }
 }
@@ -96,6 +99,7 @@ impl GroupOperations for Config {
 pub(crate) struct DiskItem {
     name: DiskName,
     disks: Arc<Disks>,
+    reports: Arc<Directory>,
     #[pin]
     state: Mutex<State>,
 }
@@ -111,20 +115,37 @@ struct State {
 struct LiveDisk {
     // Dropped first: as long as anybody uses the disk, it is known.
     gendisk: GenDisk<Disk>,
+    disk: Arc<Disk>,
     _entry: Entry,
+    _report: ReportFile<Disk>,
 }
 
 impl DiskItem {
-    fn new(name: DiskName, disks: Arc<Disks>) -> impl PinInit<Self, Error> {
+    fn new(
+        name: DiskName,
+        disks: Arc<Disks>,
+        reports: Arc<Directory>,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             name,
             disks,
+            reports,
             state <- new_mutex!(State::default()),
         })
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &DiskName {
+        &self.name
+    }
+
+    /// Looks at the settings.
+    pub(crate) fn get<R>(&self, look: impl FnOnce(&Settings) -> R) -> R {
+        look(&self.state.lock().settings)
+    }
+
     /// Changes a setting. Fails with `EBUSY` while the power is on.
-    fn set(&self, change: impl FnOnce(&mut Settings)) -> Result {
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Settings)) -> Result {
         let mut state = self.state.lock();
         if state.live.is_some() {
             return Err(EBUSY);
@@ -133,129 +154,40 @@ impl DiskItem {
         Ok(())
     }
 
-    fn power_on(&self) -> Result {
+    /// The disk while it has power.
+    pub(crate) fn live(&self) -> Option<Arc<Disk>> {
+        let state = self.state.lock();
+        state.live.as_ref().map(|live| live.disk.clone())
+    }
+
+    /// Makes the disk, if it is not there.
+    pub(crate) fn power_on(&self) -> Result {
         let mut state = self.state.lock();
         if state.live.is_some() {
             return Ok(());
         }
         let disk = Arc::pin_init(Disk::new(&state.settings), GFP_KERNEL)?;
         let entry = self.disks.enter(self.name, disk.clone())?;
+        let report = self.reports.file(self.name.as_c_str(), disk.clone());
         // The disk comes last: it is opened and read as soon as it is there, so nothing may fail
         // after it.
-        let gendisk = GenDisk::add(self.name.as_bytes(), &state.settings.limits(), disk)?;
+        let gendisk = GenDisk::add(self.name.as_bytes(), &state.settings.limits(), disk.clone())?;
         state.live = Some(LiveDisk {
             gendisk,
+            disk,
             _entry: entry,
+            _report: report,
         });
         Ok(())
     }
 
-    /// Fails with `EBUSY` while the disk is open or mounted.
-    fn power_off(&self) -> Result {
+    /// Removes the disk, if it is there. Fails with `EBUSY` while it is open or mounted.
+    pub(crate) fn power_off(&self) -> Result {
         let mut state = self.state.lock();
         if let Some(live) = &state.live {
             live.gendisk.bar()?;
         }
         state.live = None;
         Ok(())
-    }
-}
-
-#[vtable]
-impl AttributeOperations<0> for DiskItem {
-    type Data = Self;
-
-    fn show(item: &Self, page: &mut AttributePage) -> Result<usize> {
-        show(page, item.state.lock().live.is_some())
-    }
-
-    fn store(item: &Self, text: &[u8]) -> Result {
-        if flag(text)? {
-            item.power_on()
-        } else {
-            item.power_off()
-        }
-    }
-}
-
-#[vtable]
-impl AttributeOperations<1> for DiskItem {
-    type Data = Self;
-
-    fn show(item: &Self, page: &mut AttributePage) -> Result<usize> {
-        show(page, item.state.lock().settings.size_mib)
-    }
-
-    fn store(item: &Self, text: &[u8]) -> Result {
-        let size_mib = number(text)?;
-        if !(1..=SIZE_MIB_MAX).contains(&size_mib) {
-            return Err(EINVAL);
-        }
-        item.set(|settings| settings.size_mib = size_mib)
-    }
-}
-
-#[vtable]
-impl AttributeOperations<2> for DiskItem {
-    type Data = Self;
-
-    fn show(item: &Self, page: &mut AttributePage) -> Result<usize> {
-        show(page, item.state.lock().settings.block_size)
-    }
-
-    fn store(item: &Self, text: &[u8]) -> Result {
-        let block_size = number(text)?;
-        if ![SECTOR_SIZE as u32, PAGE_SIZE as u32].contains(&block_size) {
-            return Err(EINVAL);
-        }
-        item.set(|settings| settings.block_size = block_size)
-    }
-}
-
-#[vtable]
-impl AttributeOperations<3> for DiskItem {
-    type Data = Self;
-
-    fn show(item: &Self, page: &mut AttributePage) -> Result<usize> {
-        show(page, item.state.lock().settings.write_cache)
-    }
-
-    fn store(item: &Self, text: &[u8]) -> Result {
-        let write_cache = flag(text)?;
-        item.set(|settings| settings.write_cache = write_cache)
-    }
-}
-
-#[vtable]
-impl AttributeOperations<4> for DiskItem {
-    type Data = Self;
-
-    fn show(item: &Self, page: &mut AttributePage) -> Result<usize> {
-        show(page, item.state.lock().settings.stable_writes)
-    }
-
-    fn store(item: &Self, text: &[u8]) -> Result {
-        let stable_writes = flag(text)?;
-        item.set(|settings| settings.stable_writes = stable_writes)
-    }
-}
-
-fn show(page: &mut AttributePage, value: impl Into<u32>) -> Result<usize> {
-    let mut text = Formatter::new(page);
-    text.write_fmt(fmt!("{}\n", value.into()))?;
-    Ok(text.bytes_written())
-}
-
-fn number(text: &[u8]) -> Result<u32> {
-    let text = core::str::from_utf8(text)?;
-    u32::from_str(text.trim()).map_err(|_| EINVAL)
-}
-
-/// Not as `kstrtobool()` has it, which takes 17 for true and `nonsense` for false.
-fn flag(text: &[u8]) -> Result<bool> {
-    match number(text)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(EINVAL),
     }
 }

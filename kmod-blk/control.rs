@@ -2,24 +2,33 @@
 
 //! `/dev/pinblk-control`: the ioctls, and the validation of all that userspace sends.
 
+mod gates;
 mod hold;
 
 use crate::{
     abi::{
         self,
+        CLOSE_GATE,
         DMA,
         DUMP,
+        GATES_MAX,
+        HELD_BIO,
+        HELD_PAGE,
         HELLO,
         HOLD,
         HOLDS_MAX,
         HOLD_STATISTICS,
+        LET_GO,
+        OPEN_GATE,
         PENDING_MAX,
         RELEASE,
         STATISTICS,
         VERSION,
-        WAIT, //
+        WAIT,
+        WAIT_GATE, //
     },
     counters::HoldCounters,
+    disk::Disk,
     disks::{
         DiskName,
         Disks, //
@@ -33,6 +42,7 @@ use crate::{
         workqueue::QueueHandle, //
     }, //
 };
+use gates::ClosedGate;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -75,6 +85,7 @@ struct Session {
     greeted: bool,
     holds: Handles<Arc<Hold>>,
     pending: Handles<Arc<Pending>>,
+    gates: Handles<Arc<ClosedGate>>,
 }
 
 /// Where userspace keeps the structure of a request.
@@ -106,6 +117,12 @@ impl OpenFile for Control {
             RELEASE => self.release(&argument.read()?),
             DUMP => self.dump(&argument),
             WAIT => self.wait(&argument),
+            CLOSE_GATE => self.close_gate(&argument),
+            WAIT_GATE => self.wait_gate(&argument),
+            LET_GO => self.let_go(&argument),
+            OPEN_GATE => self.open_gate(&argument.read()?),
+            HELD_BIO => self.held_bio(&argument),
+            HELD_PAGE => self.held_page(&argument),
             _ => Err(ENOTTY),
         }
     }
@@ -126,15 +143,20 @@ impl Control {
 
     fn statistics(&self, argument: &Argument) -> Result {
         let asked: abi::Statistics = argument.read()?;
-        let disk = CStr::from_bytes_until_nul(&asked.disk)
-            .ok()
-            .and_then(|name| DiskName::new(name).ok())
-            .and_then(|name| self.shared.disks.find(&name))
-            .ok_or(ENOENT)?;
+        let disk = self.disk(&asked.disk)?;
         argument.write(&abi::Statistics {
             disk: asked.disk,
             ..disk.statistics()
         })
+    }
+
+    /// The disk of that name, which ends with a NUL.
+    fn disk(&self, name: &[u8; abi::DISK_NAME_BYTES]) -> Result<Arc<Disk>> {
+        CStr::from_bytes_until_nul(name)
+            .ok()
+            .and_then(|name| DiskName::new(name).ok())
+            .and_then(|name| self.shared.disks.find(&name))
+            .ok_or(ENOENT)
     }
 }
 
@@ -144,6 +166,7 @@ impl Default for Session {
             greeted: false,
             holds: Handles::at_most(HOLDS_MAX),
             pending: Handles::at_most(PENDING_MAX),
+            gates: Handles::at_most(GATES_MAX),
         }
     }
 }

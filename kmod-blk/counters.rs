@@ -4,7 +4,7 @@
 //! loaded.
 //!
 //! A snapshot has every bio whole, with all of its pages and bytes, or not at all; and it has every
-//! bio that was completed before the snapshot was asked for.
+//! bio that was completed before the snapshot was asked for. Bios are counted as they arrive.
 
 use crate::{
     abi::{
@@ -12,21 +12,17 @@ use crate::{
         Statistics,
         Traffic,
         CLASSES,
-        CLASS_METADATA,
-        CLASS_OTHER,
-        CLASS_PAGE_CACHE,
-        CLASS_USER_PINNED,
+        DECISIONS,
+        DECISION_WRITTEN,
         MODES,
         PATHS, //
     },
-    logic::classify::{
-        Class,
-        Direction, //
-    },
+    logic::classify::Direction,
     observe::{
         Data,
         Observation, //
     },
+    policy::Decision,
     sys::{
         bio::Operation,
         percpu::Numbers, //
@@ -47,7 +43,10 @@ const FUA_WRITES: usize = PREFLUSHES + 1;
 const DISCARDS: usize = PREFLUSHES + 2;
 const WRITE_ZEROES: usize = PREFLUSHES + 3;
 const FAILED: usize = PREFLUSHES + 4;
-const DISK_NUMBERS: usize = PREFLUSHES + 5;
+const REFUSED: usize = PREFLUSHES + 5;
+// Decisions, by whether somebody waits for the data, and by what was decided.
+const DECIDED: usize = PREFLUSHES + 6;
+const DISK_NUMBERS: usize = DECIDED + 2 * DECISIONS;
 
 // The fields of traffic, by index from the first one of a direction and class.
 const BIOS: usize = 0;
@@ -87,6 +86,18 @@ impl Counters {
         });
     }
 
+    /// Counts what was decided about the pages of a bio.
+    pub(crate) fn add_decision(&self, decision: &Decision) {
+        let first = DECIDED + usize::from(decision.integrity) * DECISIONS;
+        self.0
+            .add(|numbers| numbers.add(first + DECISION_WRITTEN, decision.written));
+    }
+
+    /// Counts a bio that is to come again where it may sleep.
+    pub(crate) fn add_refused(&self) {
+        self.0.add(|numbers| numbers.add(REFUSED, 1));
+    }
+
     /// Counts a bio that was completed with an error.
     pub(crate) fn add_failed(&self) {
         self.0.add(|numbers| numbers.add(FAILED, 1));
@@ -104,6 +115,9 @@ impl Counters {
             discards: numbers[DISCARDS],
             write_zeroes: numbers[WRITE_ZEROES],
             failed: numbers[FAILED],
+            refused: numbers[REFUSED],
+            cleaning: decisions(&numbers, false),
+            integrity: decisions(&numbers, true),
             ..Statistics::default()
         }
     }
@@ -152,7 +166,7 @@ fn by_mode_and_path(mode: u32, path: u32) -> usize {
 }
 
 fn add_traffic(numbers: &Numbers<DISK_NUMBERS>, data: &Data) {
-    let first = first_of_traffic(data.direction, class_index(data.class));
+    let first = first_of_traffic(data.direction, data.class as usize);
     numbers.add(first + BIOS, 1);
     numbers.add(first + PAGES, data.pages);
     numbers.add(first + BYTES, data.bytes);
@@ -169,19 +183,15 @@ fn traffic(numbers: &[u64; DISK_NUMBERS], direction: Direction, class: usize) ->
     }
 }
 
+fn decisions(numbers: &[u64; DISK_NUMBERS], integrity: bool) -> [u64; DECISIONS] {
+    let first = DECIDED + usize::from(integrity) * DECISIONS;
+    core::array::from_fn(|decision| numbers[first + decision])
+}
+
 fn first_of_traffic(direction: Direction, class: usize) -> usize {
     let direction = match direction {
         Direction::Read => 0,
         Direction::Write => 1,
     };
     (direction * CLASSES + class) * TRAFFIC_FIELDS
-}
-
-fn class_index(class: Class) -> usize {
-    match class {
-        Class::UserPinned => CLASS_USER_PINNED,
-        Class::PageCache => CLASS_PAGE_CACHE,
-        Class::Metadata => CLASS_METADATA,
-        Class::Other => CLASS_OTHER,
-    }
 }

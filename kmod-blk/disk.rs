@@ -1,124 +1,147 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the disk does with a bio.
+//! The way of a bio through a disk: it arrives, may be held by a gate, its pages are decided about,
+//! it may be held again, and its data is copied, at once or late.
 
 use crate::{
     abi::Statistics,
-    counters::Counters,
+    gate::Gates,
+    late::Late,
     logic::{
-        layers::Reach,
-        patch::Patience,
-        sectors::{
-            pieces,
-            SECTOR_SIZE, //
-        }, //
-    },
-    observe::Observation,
-    settings::Settings,
-    store::Store,
-    sys::{
-        bio::{
-            Bio,
-            Operation,
-            Segment, //
+        gates::{
+            Queue as _,
+            Stage, //
         },
-        gendisk::BioDevice, //
+        patch::Patience, //
+    },
+    media::Media,
+    observe::{
+        target,
+        Observation, //
+    },
+    policy,
+    settings::Settings,
+    sys::{
+        bio::Bio,
+        bio_queue::BioQueue,
+        gendisk::BioDevice,
+        worker::let_others_run, //
     }, //
 };
-use core::ops::Range;
 use kernel::{
-    new_mutex,
     prelude::*,
-    sync::Mutex, //
+    sync::Arc, //
 };
 
 /// A RAM disk.
 #[pin_data]
 pub(crate) struct Disk {
+    /// What is behind the gates.
+    pub(crate) media: Arc<Media>,
+    /// Where bios are held.
     #[pin]
-    store: Mutex<Store>,
-    /// Where a write goes that does not say it.
-    reach: Reach,
-    /// The logical block in bytes.
-    block_size: u64,
-    counters: Counters,
+    pub(crate) gates: Gates,
+    /// None if data is copied at once.
+    late: Option<Late>,
 }
 
 impl Disk {
     /// A disk on which nothing was ever written.
-    pub(crate) fn new(settings: &Settings) -> impl PinInit<Self, Error> {
-        let reach = if settings.write_cache {
-            Reach::Cache
-        } else {
-            Reach::Media
-        };
-        let block_size = u64::from(settings.block_size);
+    pub(crate) fn new(settings: &Settings) -> impl PinInit<Self, Error> + '_ {
         try_pin_init!(Self {
-            store <- new_mutex!(Store::default()),
-            reach,
-            block_size,
-            counters: Counters::new()?,
+            media: Arc::pin_init(Media::new(settings), GFP_KERNEL)?,
+            gates <- Gates::new(),
+            late: match settings.late_ms {
+                0 => None,
+                milliseconds => Some(Late::new(media, milliseconds)?),
+            },
         })
     }
 
     /// Everything counted up to now.
     pub(crate) fn statistics(&self) -> Statistics {
-        let (cached_pages, media_pages) = {
-            let store = self.store.lock();
-            (store.cache.pages(), store.media.pages())
-        };
+        let (cached_pages, media_pages) = self.media.pages();
         Statistics {
             cached_pages,
             media_pages,
-            ..self.counters.snapshot()
+            in_flight: self.media.flights.count(),
+            ..self.media.counters.snapshot()
         }
     }
 
-    fn serve(&self, bio: &Bio) -> Result {
-        if !self.is_aligned(bio) {
-            return Err(EINVAL);
-        }
-        let patience = if bio.is_nowait() {
-            Patience::NoWait
-        } else {
-            Patience::MaySleep
-        };
-        let mut store = match patience {
-            Patience::NoWait => self.store.try_lock().ok_or(EAGAIN)?,
-            Patience::MaySleep => self.store.lock(),
-        };
-        if bio.is_preflush() {
-            store.flush();
-        }
-        let result = match bio.operation() {
-            Operation::Read => read(&store, bio),
-            Operation::Write => write(&mut store, bio, self.reach(bio), patience),
-            Operation::WriteZeroes => store.write_zeroes(sectors(bio), self.reach, patience),
-            Operation::Discard => {
-                store.discard(sectors(bio));
-                Ok(())
+    /// Lets bios go that a gate held. With an error they are completed, else they go on.
+    pub(crate) fn go_on(&self, stage: Stage, mut bios: BioQueue, result: Result) -> u64 {
+        let mut count = 0;
+        while let Some(bio) = bios.pop() {
+            match (result, stage) {
+                (Err(error), _) => self.media.complete(bio, Err(error)),
+                // Whoever submitted it sleeps no more than it wants to, whatever is waited for here.
+                (Ok(()), Stage::Arrival) => self.decide(bio, Patience::MaySleep),
+                (Ok(()), Stage::Transfer) => self.transfer(bio, Patience::MaySleep),
             }
-            Operation::Unknown => Err(EOPNOTSUPP),
-        };
-        match result {
-            // Whoever may not wait for memory is to try again where waiting is allowed.
-            Err(error) if error == ENOMEM && patience == Patience::NoWait => Err(EAGAIN),
-            result => result,
+            self.media.flights.end();
+            count += 1;
+            let_others_run();
+        }
+        count
+    }
+
+    /// Opens a gate, if that was not done before.
+    pub(crate) fn open_gate(&self, id: u64) {
+        if let Some((stage, held)) = self.gates.open(id) {
+            self.go_on(stage, held, Ok(()));
         }
     }
 
-    /// Whether the bio is made of whole logical blocks. Filesystems and direct I/O are held to it
-    /// before; other submitters inside the kernel may not be.
-    fn is_aligned(&self, bio: &Bio) -> bool {
-        let start = bio.sector() * SECTOR_SIZE as u64;
-        start % self.block_size == 0 && u64::from(bio.size()) % self.block_size == 0
+    /// Cuts the power. What is in flight fails, and so does all I/O until [`Media::revive`]; what was
+    /// written and not flushed is lost.
+    pub(crate) fn cut(&self) {
+        self.media.cut();
+        while let Some((stage, held)) = self.gates.take_any() {
+            self.go_on(stage, held, Err(EIO));
+        }
+        if let Some(late) = &self.late {
+            self.go_on(Stage::Transfer, late.take_all(), Err(EIO));
+        }
     }
 
-    fn reach(&self, bio: &Bio) -> Reach {
-        if bio.is_fua() {
-            Reach::Media
-        } else {
-            self.reach
+    fn arrive(&self, bio: Bio, patience: Patience) {
+        if let Some(bio) = self.pass(Stage::Arrival, bio) {
+            self.decide(bio, patience);
+        }
+    }
+
+    fn decide(&self, bio: Bio, patience: Patience) {
+        self.decide_about(&bio);
+        if let Some(bio) = self.pass(Stage::Transfer, bio) {
+            self.transfer(bio, patience);
+        }
+    }
+
+    fn transfer(&self, bio: Bio, patience: Patience) {
+        let now = match &self.late {
+            Some(late) => late.take(bio),
+            None => Some(bio),
+        };
+        if let Some(bio) = now {
+            self.media.finish(bio, patience);
+        }
+    }
+
+    /// A bio comes to a stage; it is returned if no gate there takes it.
+    fn pass(&self, stage: Stage, bio: Bio) -> Option<Bio> {
+        if !self.gates.is_any_closed() {
+            return Some(bio);
+        }
+        match target(&bio) {
+            Some(target) => self.gates.arrive(stage, &target, bio, &self.media.flights),
+            None => Some(bio),
+        }
+    }
+
+    fn decide_about(&self, bio: &Bio) {
+        if let Some(decision) = policy::decide(bio) {
+            self.media.counters.add_decision(&decision);
         }
     }
 }
@@ -126,63 +149,29 @@ impl Disk {
 impl BioDevice for Disk {
     fn submit(&self, bio: Bio) {
         let seen = Observation::of(&bio);
-        let result = self.serve(&bio);
-        // Counted before it is completed: who waits for it finds it in the counters. A bio that may
-        // not sleep comes again if it was refused, and is counted then.
-        if result != Err(EAGAIN) {
-            self.counters.add(&seen);
-            if result.is_err() {
-                self.counters.add_failed();
-            }
+        // Counted before it is completed: who waits for it finds it in the counters.
+        self.media.counters.add(&seen);
+        let patience = if bio.is_nowait() {
+            Patience::NoWait
+        } else {
+            Patience::MaySleep
+        };
+        if self.media.is_dead() {
+            self.media.complete(bio, Err(EIO));
+        } else {
+            self.arrive(bio, patience);
         }
-        bio.complete(result);
     }
-}
 
-fn read(store: &Store, bio: &Bio) -> Result {
-    for_each_segment(bio, |segment, sector, count| {
-        let mut done = 0;
-        for piece in pieces(sector, count) {
-            let start = piece.bytes().start;
-            store.read(piece, |range, bytes| {
-                segment.copy_in(done + range.start - start, bytes);
-            });
-            done += piece.bytes().len();
+    fn retire(&self) {
+        self.gates.end();
+        while let Some((stage, held)) = self.gates.take_any() {
+            self.go_on(stage, held, Ok(()));
         }
-        Ok(())
-    })
-}
-
-fn write(store: &mut Store, bio: &Bio, reach: Reach, patience: Patience) -> Result {
-    for_each_segment(bio, |segment, sector, count| {
-        let mut done = 0;
-        for piece in pieces(sector, count) {
-            store.write(piece, reach, patience, |bytes| {
-                segment.copy_out(done, bytes);
-            })?;
-            done += piece.bytes().len();
+        if let Some(late) = &self.late {
+            late.end();
+            self.go_on(Stage::Transfer, late.take_all(), Ok(()));
         }
-        Ok(())
-    })
-}
-
-/// Calls `serve` with each segment of the bio, its first sector, and how many sectors it has.
-fn for_each_segment(bio: &Bio, mut serve: impl FnMut(Segment<'_>, u64, u64) -> Result) -> Result {
-    let mut sector = bio.sector();
-    for segment in bio.segments() {
-        // Nobody has checked this before: the block layer looks at segments only where it splits
-        // bios itself, and asynchronous direct I/O from bvecs (ITER_BVEC) passes them on as is.
-        if segment.len() % SECTOR_SIZE != 0 {
-            return Err(EINVAL);
-        }
-        let count = (segment.len() / SECTOR_SIZE) as u64;
-        serve(segment, sector, count)?;
-        sector += count;
+        self.media.flights.wait_for_none();
     }
-    Ok(())
-}
-
-fn sectors(bio: &Bio) -> Range<u64> {
-    let count = u64::from(bio.size()) / SECTOR_SIZE as u64;
-    bio.sector()..bio.sector() + count
 }

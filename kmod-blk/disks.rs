@@ -41,6 +41,12 @@ impl DiskName {
         Ok(Self(bytes))
     }
 
+    /// The name.
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        // There is always a NUL: `new` left room for it.
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+
     /// The name, filled up with NULs: at least one.
     pub(crate) fn as_bytes(&self) -> &[u8; DISK_NAME_BYTES] {
         &self.0

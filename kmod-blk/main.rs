@@ -9,28 +9,43 @@
 #[path = "abi/src/wire.rs"]
 pub mod abi;
 mod acquisition;
+mod attributes;
 mod config;
 mod control;
 mod counters;
 mod disk;
 mod disks;
 mod dma;
+mod flights;
+mod gate;
 mod handles;
 mod hold;
+mod late;
 pub mod logic {
     //! The pure logic, which cargo tests on the host.
 
     #[path = "src/classify.rs"]
     pub mod classify;
+    #[path = "src/faults.rs"]
+    pub mod faults;
+    #[path = "src/gates.rs"]
+    pub mod gates;
     #[path = "src/layers.rs"]
     pub mod layers;
     #[path = "src/patch.rs"]
     pub mod patch;
     #[path = "src/sectors.rs"]
     pub mod sectors;
+    #[path = "src/select.rs"]
+    pub mod select;
 }
+mod look;
+mod media;
 mod observe;
+mod pages;
 mod pending;
+mod policy;
+mod report;
 mod settings;
 mod store;
 #[expect(unsafe_code)]

@@ -10,6 +10,10 @@ use crate::{
         Facts,
         Owner, //
     },
+    logic::select::{
+        Kind,
+        Target, //
+    },
     sys::{
         bio::{
             Bio,
@@ -43,6 +47,23 @@ pub(crate) struct Data {
     pub(crate) bytes: u64,
     /// Of the pages, those that may be pinned.
     pub(crate) pinned_pages: u64,
+}
+
+/// What gates and faults ask of a bio; none for one that the disk does not serve.
+pub(crate) fn target(bio: &Bio) -> Option<Target> {
+    let kind = match bio.operation() {
+        Operation::Read => Kind::Read,
+        Operation::Write if bio.size() == 0 => Kind::Flush,
+        Operation::Write => Kind::Write,
+        Operation::Discard => Kind::Discard,
+        Operation::WriteZeroes => Kind::WriteZeroes,
+        Operation::Unknown => return None,
+    };
+    Some(Target {
+        kind,
+        class: Data::of(bio).map(|data| data.class),
+        sectors: bio.sectors(),
+    })
 }
 
 impl Observation {

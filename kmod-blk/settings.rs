@@ -20,8 +20,14 @@ pub(crate) struct Settings {
     pub(crate) block_size: u32,
     /// The disk has a volatile write cache.
     pub(crate) write_cache: bool,
+    /// With a write cache: the disk can write through it.
+    pub(crate) fua: bool,
     /// The disk wants pages unchanged while it writes them.
     pub(crate) stable_writes: bool,
+    /// The disk takes bios whose submitter must not sleep.
+    pub(crate) nowait: bool,
+    /// Milliseconds after which data is copied; zero: as the bio comes.
+    pub(crate) late_ms: u32,
 }
 
 impl Default for Settings {
@@ -30,7 +36,10 @@ impl Default for Settings {
             size_mib: 512,
             block_size: SECTOR_SIZE as u32,
             write_cache: true,
+            fua: true,
             stable_writes: false,
+            nowait: true,
+            late_ms: 0,
         }
     }
 }
@@ -43,7 +52,9 @@ impl Settings {
             logical_block: self.block_size,
             physical_block: PAGE_SIZE as u32,
             write_cache: self.write_cache,
+            fua: self.fua,
             stable_writes: self.stable_writes,
+            nowait: self.nowait,
         }
     }
 }

@@ -1,106 +1,194 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the disk keeps: the media and the volatile cache before it, as trees of sparse pages.
+//! What a disk keeps: the media, and the volatile cache before it.
+//!
+//! Both are cut into shards, each with a lock of its own, so that bios to different places do not
+//! wait for each other. A shard has the pages of every so many leaves. A bio goes through its shards
+//! one after the other and is not atomic over them, as on any disk.
 
 use crate::{
     logic::{
         layers::{
-            Layer,
-            Layers, //
+            Layers,
+            Reach, //
         },
-        patch::{
-            Frame as _,
-            Patch,
-            Patience, //
+        patch::Patience,
+        sectors::{
+            Piece,
+            PAGE_SECTORS, //
         }, //
     },
-    sys::memory::Frame,
+    pages::{
+        PageTree,
+        LEAF_PAGES, //
+    }, //
 };
 use core::ops::Range;
 use kernel::{
-    alloc::flags::GFP_NOWAIT,
+    new_mutex,
     prelude::*,
-    rbtree::{
-        RBTree,
-        RBTreeNode,
-        RBTreeNodeReservation, //
+    sync::{
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        Mutex, //
     }, //
 };
+use pin_init::pin_init_array_from_fn;
+
+const SHARDS: usize = 64;
+const LEAF_SECTORS: u64 = LEAF_PAGES * PAGE_SECTORS as u64;
 
 /// The media and the volatile cache.
-pub(crate) type Store = Layers<PageTree>;
-
-/// Patches by page, and how many there are.
-#[derive(Default)]
-pub(crate) struct PageTree {
-    tree: RBTree<u64, Patch<Frame>>,
-    pages: u64,
+#[pin_data]
+pub(crate) struct Store {
+    #[pin]
+    shards: [Mutex<Shard>; SHARDS],
 }
 
-impl PageTree {
-    /// The number of pages of which sectors are held.
-    pub(crate) fn pages(&self) -> u64 {
-        self.pages
+/// A part of both.
+#[derive(Default)]
+pub(crate) struct Shard {
+    layers: Layers<PageTree>,
+    /// The power is cut: nothing is read or written.
+    dead: bool,
+}
+
+/// The way through the store of one bio: it keeps the shard locked that it was in last.
+pub(crate) struct Visit<'a> {
+    store: &'a Store,
+    patience: Patience,
+    here: Option<(usize, Guard<'a, Shard, MutexBackend>)>,
+}
+
+impl Store {
+    /// A store into which nothing was ever written.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            shards <- pin_init_array_from_fn(|_| new_mutex!(Shard::default())),
+        })
     }
 
-    fn insert_node(&mut self, node: RBTreeNode<u64, Patch<Frame>>) {
-        if self.tree.insert(node).is_none() {
-            self.pages += 1;
+    /// Enters the store. With [`Patience::NoWait`] whatever would wait fails with `EAGAIN`.
+    pub(crate) fn visit(&self, patience: Patience) -> Visit<'_> {
+        Visit {
+            store: self,
+            patience,
+            here: None,
         }
     }
+
+    /// The power is cut: what only the cache has is lost, and everything fails with `EIO` until
+    /// [`Self::revive`]. When this returns no bio is at work on the store any more.
+    pub(crate) fn cut(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.dead = true;
+            shard.layers.cache = PageTree::default();
+        }
+    }
+
+    /// The power is back.
+    pub(crate) fn revive(&self) {
+        for shard in &self.shards {
+            shard.lock().dead = false;
+        }
+    }
+
+    /// How many pages the cache and the media have.
+    pub(crate) fn pages(&self) -> (u64, u64) {
+        self.shards.iter().fold((0, 0), |(cache, media), shard| {
+            let layers = &shard.lock().layers;
+            (cache + layers.cache.pages(), media + layers.media.pages())
+        })
+    }
 }
 
-impl Layer for PageTree {
-    type Frame = Frame;
-
-    fn get(&self, page: u64) -> Option<&Patch<Frame>> {
-        self.tree.get(&page)
-    }
-
-    fn get_mut(&mut self, page: u64) -> Option<&mut Patch<Frame>> {
-        self.tree.get_mut(&page)
-    }
-
-    fn insert(&mut self, page: u64, patch: Patch<Frame>, patience: Patience) -> Result {
-        self.insert_node(reserve_node(patience)?.into_node(page, patch));
+impl Visit<'_> {
+    /// Reads a piece: `copy` gets each part of it as bytes within the page, and where they lie.
+    pub(crate) fn read(&mut self, piece: Piece, copy: impl FnMut(Range<usize>, &[u8])) -> Result {
+        self.layers(piece.page / LEAF_PAGES)?.read(piece, copy);
         Ok(())
     }
 
-    fn remove(&mut self, pages: Range<u64>) {
-        while let Some(cursor) = self.tree.cursor_lower_bound_mut(&pages.start) {
-            if *cursor.current().0 >= pages.end {
-                break;
-            }
-            cursor.remove_current();
-            self.pages -= 1;
-        }
+    /// Writes a piece: `fill` puts its bytes where the piece lies in the page.
+    pub(crate) fn write(
+        &mut self,
+        piece: Piece,
+        reach: Reach,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result {
+        let patience = self.patience;
+        self.layers(piece.page / LEAF_PAGES)?
+            .write(piece, reach, patience, fill)
     }
 
-    fn drain_into(&mut self, below: &mut Self) {
-        let mut cursor = self.tree.cursor_front_mut();
-        while let Some(current) = cursor {
-            let page = *current.current().0;
-            let (next, node) = current.remove_current();
-            if let Some(older) = below.tree.get_mut(&page) {
-                let (_, newer) = node.to_key_value();
-                older.cover(newer);
-            } else {
-                below.insert_node(node);
-            }
-            cursor = next;
+    /// Writes zeros, without spending memory on their bytes.
+    pub(crate) fn write_zeroes(&mut self, sectors: Range<u64>, reach: Reach) -> Result {
+        let patience = self.patience;
+        for (leaf, part) in by_leaf(sectors) {
+            self.layers(leaf)?.write_zeroes(part, reach, patience)?;
         }
-        self.pages = 0;
+        Ok(())
+    }
+
+    /// Forgets sectors: they read as the previous tenant's data again.
+    pub(crate) fn discard(&mut self, sectors: Range<u64>) -> Result {
+        if (sectors.end - sectors.start) / LEAF_SECTORS < SHARDS as u64 {
+            for (leaf, part) in by_leaf(sectors) {
+                self.layers(leaf)?.discard(part);
+            }
+        } else {
+            // A shard does not mind being asked for what it does not have.
+            for shard in 0..SHARDS {
+                self.layers(shard as u64)?.discard(sectors.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the whole cache to the media.
+    pub(crate) fn flush(&mut self) -> Result {
+        for shard in 0..SHARDS {
+            self.layers(shard as u64)?.flush();
+        }
+        Ok(())
+    }
+
+    /// The shard that has this leaf.
+    fn layers(&mut self, leaf: u64) -> Result<&mut Layers<PageTree>> {
+        let index = (leaf % SHARDS as u64) as usize;
+        let here = match self.here.take() {
+            Some((at, shard)) if at == index => shard,
+            elsewhere => {
+                // One at a time: nobody waits for a shard while holding another.
+                drop(elsewhere);
+                let shard = &self.store.shards[index];
+                match self.patience {
+                    Patience::NoWait => shard.try_lock().ok_or(EAGAIN)?,
+                    Patience::MaySleep => shard.lock(),
+                }
+            }
+        };
+        let (_, shard) = self.here.insert((index, here));
+        if shard.dead {
+            return Err(EIO);
+        }
+        Ok(&mut shard.layers)
     }
 }
 
-/// Memory for a node.
-///
-/// An allocation as small as a node that may sleep never fails: when memory is full the kernel
-/// retries it for ever. That of a frame may fail after it has reclaimed memory, so a frame is what
-/// waits, and its memory is given back for the node.
-fn reserve_node(patience: Patience) -> Result<RBTreeNodeReservation<u64, Patch<Frame>>> {
-    RBTreeNodeReservation::new(GFP_NOWAIT).or_else(|_| {
-        drop(Frame::zeroed(patience)?);
-        RBTreeNodeReservation::new(GFP_NOWAIT)
+/// Cuts sectors at the ends of leaves: the index of each leaf, and what lies in it.
+fn by_leaf(sectors: Range<u64>) -> impl Iterator<Item = (u64, Range<u64>)> {
+    let mut at = sectors.start;
+    core::iter::from_fn(move || {
+        if at >= sectors.end {
+            return None;
+        }
+        let leaf = at / LEAF_SECTORS;
+        let part = at..sectors.end.min((leaf + 1) * LEAF_SECTORS);
+        at = part.end;
+        Some((leaf, part))
     })
 }

@@ -12,12 +12,12 @@ use super::{
         Acquired,
         Calls, //
     },
-    ffi,
     pages::Pages,
     process::{
         Charge,
         Process, //
-    }, //
+    },
+    worker::let_others_run, //
 };
 use crate::{
     abi::{
@@ -201,7 +201,7 @@ impl<A: Acquisition> UserPages<A> {
             // INVARIANT: The same pages were acquired once more, and are now counted here.
             self.times += 1;
             again.acquired.pages.clear();
-            yield_now();
+            let_others_run();
         }
         Ok(())
     }
@@ -257,7 +257,7 @@ impl<A: Acquisition> UserPages<A> {
             // SAFETY: By the type invariant each page is acquired more than once.
             unsafe { A::release(&self.acquired) };
             self.times -= 1;
-            yield_now();
+            let_others_run();
         }
     }
 }
@@ -276,10 +276,4 @@ fn charge(path: &Path, wanted: &Wanted) -> Result<Charge> {
         Path::Remote(process) => process.charge(pages),
         Path::Fast | Path::Slow => Process::current()?.charge(pages),
     }
-}
-
-/// Lets others run, in a loop that userspace can make long.
-fn yield_now() {
-    // SAFETY: Only called where sleeping is allowed: in an ioctl, at the end of a file, in a worker.
-    unsafe { ffi::pinblk_cond_resched() };
 }

@@ -6,9 +6,14 @@ use super::{
     ffi,
     folio::Page, //
 };
+use crate::logic::sectors::SECTOR_SIZE;
 use core::{
     marker::PhantomData,
-    mem::forget,
+    mem::{
+        forget,
+        ManuallyDrop, //
+    },
+    ops::Range,
     ptr::NonNull, //
 };
 use kernel::{
@@ -35,6 +40,11 @@ pub(crate) enum Operation {
 /// The pointer is to a bio that was submitted to us and that nobody has completed yet.
 pub(crate) struct Bio(NonNull<bindings::bio>);
 
+// SAFETY: Whoever has the bio may complete it, from any thread.
+unsafe impl Send for Bio {}
+// SAFETY: By shared reference a bio is only looked at.
+unsafe impl Sync for Bio {}
+
 impl Bio {
     /// Takes a bio over from the block layer.
     ///
@@ -44,6 +54,11 @@ impl Bio {
     pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
         // INVARIANT: That is the safety requirement.
         Self(bio)
+    }
+
+    /// Gives up the bio, which has to be made one again by [`Self::from_raw`].
+    pub(super) fn into_raw(self) -> NonNull<bindings::bio> {
+        ManuallyDrop::new(self).0
     }
 
     /// What it asks for.
@@ -78,6 +93,26 @@ impl Bio {
         self.has_flag(bindings::req_flag_bits___REQ_META)
     }
 
+    /// REQ_SYNC: somebody waits for it.
+    pub(crate) fn is_sync(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_SYNC)
+    }
+
+    /// REQ_SWAP: swapping.
+    pub(crate) fn is_swap(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_SWAP)
+    }
+
+    /// REQ_BACKGROUND: writeback that nobody waits for.
+    pub(crate) fn is_background(&self) -> bool {
+        self.has_flag(bindings::req_flag_bits___REQ_BACKGROUND)
+    }
+
+    /// BIO_CLONED: the table of segments belongs to somebody else.
+    pub(crate) fn is_cloned(&self) -> bool {
+        self.has_bio_flag(bindings::BIO_CLONED)
+    }
+
     /// REQ_IDLE: the submitter waits and expects no more I/O soon.
     pub(crate) fn is_idle(&self) -> bool {
         self.has_flag(bindings::req_flag_bits___REQ_IDLE)
@@ -85,9 +120,7 @@ impl Bio {
 
     /// BIO_PAGE_PINNED: the submitter pinned the pages for this bio.
     pub(crate) fn is_page_pinned(&self) -> bool {
-        // SAFETY: By the type invariant the bio is alive, and its flags are ours to read.
-        let flags = unsafe { (*self.0.as_ptr()).bi_flags };
-        flags & (1 << bindings::BIO_PAGE_PINNED) != 0
+        self.has_bio_flag(bindings::BIO_PAGE_PINNED)
     }
 
     /// The first sector.
@@ -98,6 +131,12 @@ impl Bio {
     /// The length in bytes.
     pub(crate) fn size(&self) -> u32 {
         self.iter().bi_size
+    }
+
+    /// The sectors, none for a flush.
+    pub(crate) fn sectors(&self) -> Range<u64> {
+        let count = u64::from(self.size()) / SECTOR_SIZE as u64;
+        self.sector()..self.sector() + count
     }
 
     /// The data of a read or a write, in order, in segments that each lie in one page. Other
@@ -133,6 +172,12 @@ impl Bio {
         // SAFETY: By the type invariant nobody has completed the bio, and both callers give the
         // `Bio` up afterwards.
         unsafe { bindings::bio_endio(bio) };
+    }
+
+    fn has_bio_flag(&self, bit: u32) -> bool {
+        // SAFETY: By the type invariant the bio is alive, and its flags are ours to read.
+        let flags = unsafe { (*self.0.as_ptr()).bi_flags };
+        flags & (1 << bit) != 0
     }
 
     fn has_flag(&self, bit: bindings::req_flag_bits) -> bool {
@@ -209,6 +254,11 @@ impl<'a> Segment<'a> {
     /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.length
+    }
+
+    /// Where the data begins in the page, in bytes.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
     }
 
     /// The page that the data lies in.

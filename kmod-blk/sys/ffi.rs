@@ -5,6 +5,7 @@
 use kernel::{
     bindings,
     ffi::{
+        c_char,
         c_int,
         c_uint,
         c_ulong,
@@ -18,7 +19,9 @@ use kernel::{
 unsafe extern "C" {
     pub(super) fn pinblk_disk_features(
         write_cache: bool,
+        fua: bool,
         stable_writes: bool,
+        nowait: bool,
     ) -> bindings::blk_features_t;
     pub(super) fn pinblk_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
 
@@ -29,6 +32,22 @@ unsafe extern "C" {
     );
 
     pub(super) fn pinblk_frame_alloc(may_sleep: bool) -> *mut c_void;
+
+    pub(super) fn pinblk_reclaim_workqueue() -> *mut bindings::workqueue_struct;
+    pub(super) fn pinblk_delayed_work_init(
+        work: *mut bindings::delayed_work,
+        run: bindings::work_func_t,
+    );
+    pub(super) fn pinblk_cond_resched();
+
+    pub(super) fn pinblk_debugfs_directory(name: *const c_char) -> *mut bindings::dentry;
+    pub(super) fn pinblk_debugfs_file(
+        name: *const c_char,
+        directory: *mut bindings::dentry,
+        data: *mut c_void,
+        operations: *const bindings::file_operations,
+    ) -> *mut bindings::dentry;
+    pub(super) fn pinblk_debugfs_remove(entry: *mut bindings::dentry);
 
     pub(super) fn pinblk_percpu_get(per_cpu: *mut c_void) -> *mut c_void;
     pub(super) fn pinblk_percpu_put(per_cpu: *mut c_void);
@@ -48,7 +67,6 @@ unsafe extern "C" {
         length: usize,
     );
 
-    pub(super) fn pinblk_cond_resched();
     pub(super) fn pinblk_mm_add_pinned(mm: *mut bindings::mm_struct, pages: i64) -> i64;
     pub(super) fn pinblk_task_memlock_pages(task: *mut bindings::task_struct) -> c_ulong;
 

@@ -123,6 +123,17 @@ impl Folio<'_> {
         }
     }
 
+    /// Whether the folio is in the page cache of a regular file, and under writeback.
+    pub(crate) fn is_file_writeback(self) -> bool {
+        matches!(
+            self.owner(),
+            Owner::File {
+                writeback: true,
+                ..
+            }
+        )
+    }
+
     /// The mode of the inode whose page cache the folio is in, zero if there is none.
     fn host_mode(self) -> u32 {
         // A folio can leave its page cache at any moment unless it is locked or under writeback,

@@ -48,6 +48,11 @@ const WRITE_ZEROES_SECTORS_MAX: u32 = 1 << 17;
 pub(crate) trait BioDevice: Send + Sync + 'static {
     /// Takes a bio, and completes it at once or later. May sleep unless the bio is REQ_NOWAIT.
     fn submit(&self, bio: Bio);
+
+    /// The disk is about to be removed: from now on each bio is completed before [`Self::submit`]
+    /// returns, and none that came before is left when this returns. The block layer does not wait
+    /// for bios that were submitted and are not completed.
+    fn retire(&self);
 }
 
 /// What the block layer is told of a disk.
@@ -58,13 +63,17 @@ pub(crate) struct Limits {
     pub(crate) logical_block: u32,
     /// Physical block size in bytes, and the granularity of discards.
     pub(crate) physical_block: u32,
-    /// The disk has a volatile write cache, and with it FUA.
+    /// The disk has a volatile write cache.
     pub(crate) write_cache: bool,
+    /// With a write cache: the disk can write through it.
+    pub(crate) fua: bool,
     /// The disk wants pages unchanged while it writes them.
     pub(crate) stable_writes: bool,
+    /// The disk takes bios whose submitter must not sleep.
+    pub(crate) nowait: bool,
 }
 
-/// A disk that userspace sees. It offers NOWAIT, discard and write-zeroes.
+/// A disk that userspace sees. It offers discard and write-zeroes.
 ///
 /// # Invariants
 ///
@@ -163,7 +172,14 @@ impl<T: BioDevice> GenDisk<T> {
 fn queue_limits(limits: &Limits) -> bindings::queue_limits {
     bindings::queue_limits {
         // SAFETY: The shim has no requirement.
-        features: unsafe { ffi::pinblk_disk_features(limits.write_cache, limits.stable_writes) },
+        features: unsafe {
+            ffi::pinblk_disk_features(
+                limits.write_cache,
+                limits.fua,
+                limits.stable_writes,
+                limits.nowait,
+            )
+        },
         logical_block_size: limits.logical_block,
         physical_block_size: limits.physical_block,
         discard_granularity: limits.physical_block,
@@ -180,6 +196,7 @@ fn queue_limits(limits: &Limits) -> bindings::queue_limits {
 
 impl<T: BioDevice> Drop for GenDisk<T> {
     fn drop(&mut self) {
+        self.served.device.retire();
         // After this no `submit` runs and none begins, also for those who still have the disk open:
         // del_gendisk() fails new bios and waits for those that are being submitted.
         // SAFETY: By the type invariant the disk was added, and this is the only removal.

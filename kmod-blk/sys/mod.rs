@@ -8,7 +8,10 @@
 
 pub(crate) mod acquire;
 pub(crate) mod bio;
+pub(crate) mod bio_queue;
 mod calls;
+pub(crate) mod debugfs;
+pub(crate) mod delayed;
 mod ffi;
 pub(crate) mod folio;
 pub(crate) mod gendisk;

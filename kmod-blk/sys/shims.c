@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/bio.h>
+#include <linux/debugfs.h>
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/workqueue.h>
 
 #include "shims.h"
 
-blk_features_t pinblk_disk_features(bool write_cache, bool stable_writes)
+blk_features_t pinblk_disk_features(bool write_cache, bool fua,
+				    bool stable_writes, bool nowait)
 {
-	blk_features_t features = BLK_FEAT_NOWAIT;
-
-	if (write_cache)
-		features |= BLK_FEAT_WRITE_CACHE | BLK_FEAT_FUA;
-	if (stable_writes)
-		features |= BLK_FEAT_STABLE_WRITES;
-	return features;
+	return (write_cache ? BLK_FEAT_WRITE_CACHE : 0) |
+	       (write_cache && fua ? BLK_FEAT_FUA : 0) |
+	       (stable_writes ? BLK_FEAT_STABLE_WRITES : 0) |
+	       (nowait ? BLK_FEAT_NOWAIT : 0);
 }
 
 unsigned int pinblk_disk_openers(struct gendisk *disk)
@@ -41,6 +42,38 @@ void *pinblk_frame_alloc(bool may_sleep)
 	gfp_t gfp = may_sleep ? GFP_NOIO | __GFP_RETRY_MAYFAIL : GFP_NOWAIT;
 
 	return (void *)get_zeroed_page(gfp | __GFP_NOWARN);
+}
+
+struct workqueue_struct *pinblk_reclaim_workqueue(void)
+{
+	return alloc_workqueue("pinblk", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+}
+
+void pinblk_delayed_work_init(struct delayed_work *work, work_func_t run)
+{
+	INIT_DELAYED_WORK(work, run);
+}
+
+void pinblk_cond_resched(void)
+{
+	cond_resched();
+}
+
+struct dentry *pinblk_debugfs_directory(const char *name)
+{
+	return debugfs_create_dir(name, NULL);
+}
+
+struct dentry *pinblk_debugfs_file(const char *name, struct dentry *directory,
+				   void *data,
+				   const struct file_operations *operations)
+{
+	return debugfs_create_file(name, 0400, directory, data, operations);
+}
+
+void pinblk_debugfs_remove(struct dentry *entry)
+{
+	debugfs_remove(entry);
 }
 
 void *pinblk_percpu_get(void *per_cpu)
@@ -76,11 +109,6 @@ void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
 			 size_t length)
 {
 	memcpy_to_page(page, offset, from, length);
-}
-
-void pinblk_cond_resched(void)
-{
-	cond_resched();
 }
 
 /* The new number of pages that are pinned for long; shown as VmPin in /proc/PID/status. */

@@ -9,14 +9,26 @@
 
 #include <linux/blkdev.h>
 #include <linux/mm.h>
+#include <linux/workqueue.h>
 
-blk_features_t pinblk_disk_features(bool write_cache, bool stable_writes);
+blk_features_t pinblk_disk_features(bool write_cache, bool fua,
+				    bool stable_writes, bool nowait);
 unsigned int pinblk_disk_openers(struct gendisk *disk);
 
 void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
 			struct bio_vec *segment);
 
 void *pinblk_frame_alloc(bool may_sleep);
+
+struct workqueue_struct *pinblk_reclaim_workqueue(void);
+void pinblk_delayed_work_init(struct delayed_work *work, work_func_t run);
+void pinblk_cond_resched(void);
+
+struct dentry *pinblk_debugfs_directory(const char *name);
+struct dentry *pinblk_debugfs_file(const char *name, struct dentry *directory,
+				   void *data,
+				   const struct file_operations *operations);
+void pinblk_debugfs_remove(struct dentry *entry);
 
 void *pinblk_percpu_get(void *per_cpu);
 void pinblk_percpu_put(void *per_cpu);
@@ -28,7 +40,6 @@ void pinblk_copy_from_page(void *to, struct page *page, size_t offset,
 void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
 			 size_t length);
 
-void pinblk_cond_resched(void);
 s64 pinblk_mm_add_pinned(struct mm_struct *mm, s64 pages);
 unsigned long pinblk_task_memlock_pages(struct task_struct *task);
 

@@ -6,14 +6,20 @@
 //! size of the structure: there is no padding.
 
 use crate::abi::{
+    CloseGate,
     Dma,
     Dump,
+    HeldBio,
+    HeldPage,
     Hello,
     Hold,
     HoldStatistics,
+    LetGo,
+    OpenGate,
     Release,
     Statistics,
-    Wait, //
+    Wait,
+    WaitGate, //
 };
 use kernel::transmute::{
     AsBytes,
@@ -48,3 +54,25 @@ unsafe impl AsBytes for Dump {}
 unsafe impl AsBytes for Statistics {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for HoldStatistics {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for CloseGate {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for CloseGate {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for WaitGate {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for WaitGate {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for LetGo {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for LetGo {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for OpenGate {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for HeldBio {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for HeldBio {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for HeldPage {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for HeldPage {}

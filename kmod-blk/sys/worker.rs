@@ -2,6 +2,7 @@
 
 //! Running something on a kernel worker thread, which has no user memory of its own.
 
+use super::ffi;
 use core::ptr::from_mut;
 use kernel::{
     bindings,
@@ -9,6 +10,13 @@ use kernel::{
     sync::static_lock_class,
     types::Opaque, //
 };
+
+/// Gives the processor to others that wait for it: within whatever userspace can make long.
+pub(crate) fn let_others_run() {
+    // SAFETY: Only for contexts that may sleep, as everything in this driver but what is documented
+    // otherwise; the kernel checks it.
+    unsafe { ffi::pinblk_cond_resched() };
+}
 
 /// A work item and what it does. The work item comes first, so that both have one address.
 #[repr(C)]

@@ -8,9 +8,12 @@
 
 use core::mem::size_of;
 
+#[path = "gate.rs"]
+mod gate;
 #[path = "hold.rs"]
 mod hold;
 
+pub use gate::*;
 pub use hold::*;
 
 /// Version of everything in this file: raised by any change of a number, a size or a meaning.
@@ -58,11 +61,24 @@ pub const CLASS_OTHER: usize = 3;
 /// Number of classes.
 pub const CLASSES: usize = 4;
 
+/// Index into [`Statistics::cleaning`] and [`Statistics::integrity`]: the page is written as it is
+/// when its data is copied. The policy `observe` decides nothing else.
+pub const DECISION_WRITTEN: usize = 0;
+/// What the page held as it arrived is kept in the cache, and the page is dirty again.
+pub const DECISION_STASHED: usize = 1;
+/// What the page held as it arrived is written.
+pub const DECISION_BOUNCED: usize = 2;
+/// The page waits for its pins to go.
+pub const DECISION_DEFERRED: usize = 3;
+/// The page is not written, and dirty again.
+pub const DECISION_DROPPED: usize = 4;
+/// Number of decisions.
+pub const DECISIONS: usize = 5;
+
 /// Everything counted on one disk since it got its power.
 ///
-/// A snapshot has every bio whole, with all of its pages and bytes, or not at all, and every bio
-/// that was completed before it was asked for. A REQ_NOWAIT bio that is refused with `EAGAIN` is not
-/// counted: its submitter comes again.
+/// Bios are counted as they arrive. A snapshot has every bio whole, with all of its pages and bytes,
+/// or not at all, and every bio that was completed before it was asked for.
 ///
 /// `ENOENT` where no disk with power has that name.
 #[repr(C)]
@@ -84,6 +100,15 @@ pub struct Statistics {
     pub write_zeroes: u64,
     /// Bios of any kind that were completed with an error.
     pub failed: u64,
+    /// REQ_NOWAIT bios that were completed with `EAGAIN`: their submitter comes again.
+    pub refused: u64,
+    /// Bios that are held by gates or wait for a late transfer now.
+    pub in_flight: u64,
+    /// Pages of regular files under writeback that may be pinned, by what was decided about them,
+    /// where nobody waits for the data: memory is cleaned.
+    pub cleaning: [u64; DECISIONS],
+    /// The same where somebody waits (REQ_SYNC), as fsync does.
+    pub integrity: [u64; DECISIONS],
     /// Pages of the volatile write cache now.
     pub cached_pages: u64,
     /// Pages of the media now.
@@ -119,6 +144,18 @@ pub const DUMP: u32 = request::<Dump>(IOC_READ | IOC_WRITE, 5);
 pub const HOLD_STATISTICS: u32 = request::<HoldStatistics>(IOC_READ, 6);
 /// Takes a [`Wait`].
 pub const WAIT: u32 = request::<Wait>(IOC_READ | IOC_WRITE, 7);
+/// Takes a [`CloseGate`].
+pub const CLOSE_GATE: u32 = request::<CloseGate>(IOC_READ | IOC_WRITE, 16);
+/// Takes a [`WaitGate`].
+pub const WAIT_GATE: u32 = request::<WaitGate>(IOC_READ | IOC_WRITE, 17);
+/// Takes a [`LetGo`].
+pub const LET_GO: u32 = request::<LetGo>(IOC_READ | IOC_WRITE, 18);
+/// Takes an [`OpenGate`].
+pub const OPEN_GATE: u32 = request::<OpenGate>(IOC_WRITE, 19);
+/// Takes a [`HeldBio`].
+pub const HELD_BIO: u32 = request::<HeldBio>(IOC_READ | IOC_WRITE, 20);
+/// Takes a [`HeldPage`].
+pub const HELD_PAGE: u32 = request::<HeldPage>(IOC_READ | IOC_WRITE, 21);
 
 // Compiled on both sides: a size that differs between them does not build.
 const _: () = {
@@ -131,6 +168,8 @@ const _: () = {
     assert!(size_of::<PageState>() == 40);
     assert!(size_of::<Dump>() == 48);
     assert!(size_of::<Traffic>() == 32);
-    assert!(size_of::<Statistics>() == DISK_NAME_BYTES + 2 * CLASSES * 32 + 7 * 8);
+    assert!(
+        size_of::<Statistics>() == DISK_NAME_BYTES + 2 * CLASSES * 32 + (9 + 2 * DECISIONS) * 8
+    );
     assert!(size_of::<HoldStatistics>() == (2 * MODES * PATHS + 1) * 8);
 };

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Serving a bio: its data is copied, the cache is flushed, and it is completed.
+
+use crate::{
+    counters::Counters,
+    flights::Flights,
+    logic::{
+        faults::{
+            Faults,
+            Request, //
+        },
+        layers::Reach,
+        patch::Patience,
+        sectors::{
+            pieces,
+            SECTOR_SIZE, //
+        }, //
+    },
+    observe::target,
+    settings::Settings,
+    store::{
+        Store,
+        Visit, //
+    },
+    sys::bio::{
+        Bio,
+        Operation,
+        Segment, //
+    }, //
+};
+use kernel::{
+    fmt,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        SpinLock, //
+    }, //
+};
+
+/// What a disk has behind its gates.
+#[pin_data]
+pub(crate) struct Media {
+    #[pin]
+    store: Store,
+    /// Where a write goes that does not say it.
+    reach: Reach,
+    /// Whether the disk can write through its cache; else it flushes after a write that asks for it.
+    fua: bool,
+    /// The logical block in bytes.
+    block_size: u64,
+    /// The power is cut. The store knows it too, and is who decides.
+    dead: Atomic<bool>,
+    #[pin]
+    faults: SpinLock<Faults>,
+    /// There are faults.
+    faulty: Atomic<bool>,
+    /// What was seen.
+    pub(crate) counters: Counters,
+    /// What is in flight.
+    #[pin]
+    pub(crate) flights: Flights,
+}
+
+impl Media {
+    /// Media to which nothing was ever written.
+    pub(crate) fn new(settings: &Settings) -> impl PinInit<Self, Error> {
+        let reach = if settings.write_cache {
+            Reach::Cache
+        } else {
+            Reach::Media
+        };
+        let fua = settings.fua;
+        let block_size = u64::from(settings.block_size);
+        try_pin_init!(Self {
+            store <- Store::new(),
+            reach,
+            fua,
+            block_size,
+            dead: Atomic::new(false),
+            faults <- new_spinlock!(Faults::default()),
+            faulty: Atomic::new(false),
+            counters: Counters::new()?,
+            flights <- Flights::new(),
+        })
+    }
+
+    /// Serves a bio and completes it.
+    pub(crate) fn finish(&self, bio: Bio, patience: Patience) {
+        let result = self.serve(&bio, patience);
+        self.complete(bio, result);
+    }
+
+    /// Completes a bio, and counts it if that is with an error.
+    pub(crate) fn complete(&self, bio: Bio, result: Result) {
+        match result {
+            Ok(()) => {}
+            Err(error) if error == EAGAIN => self.counters.add_refused(),
+            Err(_) => self.counters.add_failed(),
+        }
+        bio.complete(result);
+    }
+
+    /// Does what the bio asks for. Only with [`Patience::NoWait`] this fails with `EAGAIN`.
+    fn serve(&self, bio: &Bio, patience: Patience) -> Result {
+        if !self.is_aligned(bio) {
+            return Err(EINVAL);
+        }
+        if self.faulty.load(Relaxed) && self.strike(bio) {
+            return Err(EIO);
+        }
+        let mut visit = self.store.visit(patience);
+        if bio.is_preflush() {
+            visit.flush()?;
+        }
+        let result = match bio.operation() {
+            Operation::Read => read(&mut visit, bio),
+            Operation::Write => self.write(&mut visit, bio),
+            Operation::WriteZeroes => visit.write_zeroes(bio.sectors(), self.reach),
+            Operation::Discard => visit.discard(bio.sectors()),
+            Operation::Unknown => Err(EOPNOTSUPP),
+        };
+        match result {
+            // Whoever may not wait for memory is to try again where waiting is allowed.
+            Err(error) if error == ENOMEM && patience == Patience::NoWait => Err(EAGAIN),
+            result => result,
+        }
+    }
+
+    /// Cuts the power: what only the cache has is lost, and I/O fails until [`Self::revive`].
+    pub(crate) fn cut(&self) {
+        self.dead.store(true, Relaxed);
+        self.store.cut();
+    }
+
+    /// The power comes back.
+    pub(crate) fn revive(&self) {
+        self.store.revive();
+        self.dead.store(false, Relaxed);
+    }
+
+    /// Whether the power is cut.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed)
+    }
+
+    /// How many pages the cache and the media have.
+    pub(crate) fn pages(&self) -> (u64, u64) {
+        self.store.pages()
+    }
+
+    /// Adds a fault or forgets all. Fails with `ENOSPC` if there are too many.
+    pub(crate) fn inject(&self, request: Request) -> Result {
+        let mut faults = self.faults.lock();
+        match request {
+            Request::Forget => *faults = Faults::default(),
+            Request::Add(fault) => faults.add(fault).then_some(()).ok_or(ENOSPC)?,
+        }
+        self.faulty.store(!faults.is_empty(), Relaxed);
+        Ok(())
+    }
+
+    /// Shows the faults that are left.
+    pub(crate) fn show_faults(&self, text: &mut impl fmt::Write) -> fmt::Result {
+        let faults = self.faults.lock().clone();
+        // The kernel crate has a `Display` of its own, which the logic cannot implement.
+        text.write_fmt(format_args!("{faults}"))
+    }
+
+    fn strike(&self, bio: &Bio) -> bool {
+        let mut faults = self.faults.lock();
+        let struck = target(bio).is_some_and(|target| faults.strike(&target));
+        self.faulty.store(!faults.is_empty(), Relaxed);
+        struck
+    }
+
+    /// Whether the bio is made of whole logical blocks. Filesystems and direct I/O are held to it
+    /// before; other submitters inside the kernel may not be.
+    fn is_aligned(&self, bio: &Bio) -> bool {
+        let start = bio.sector() * SECTOR_SIZE as u64;
+        start % self.block_size == 0 && u64::from(bio.size()) % self.block_size == 0
+    }
+
+    fn write(&self, visit: &mut Visit<'_>, bio: &Bio) -> Result {
+        let through = bio.is_fua() && self.fua;
+        let reach = if through { Reach::Media } else { self.reach };
+        for_each_segment(bio, |segment, sector, count| {
+            let mut done = 0;
+            for piece in pieces(sector, count) {
+                visit.write(piece, reach, |bytes| segment.copy_out(done, bytes))?;
+                done += piece.bytes().len();
+            }
+            Ok(())
+        })?;
+        // The block layer leaves this to a disk that takes bios, other than to one with requests.
+        if bio.is_fua() && !through {
+            visit.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn read(visit: &mut Visit<'_>, bio: &Bio) -> Result {
+    for_each_segment(bio, |segment, sector, count| {
+        let mut done = 0;
+        for piece in pieces(sector, count) {
+            let start = piece.bytes().start;
+            visit.read(piece, |range, bytes| {
+                segment.copy_in(done + range.start - start, bytes);
+            })?;
+            done += piece.bytes().len();
+        }
+        Ok(())
+    })
+}
+
+/// Calls `serve` with each segment of the bio, its first sector, and how many sectors it has.
+fn for_each_segment(bio: &Bio, mut serve: impl FnMut(Segment<'_>, u64, u64) -> Result) -> Result {
+    let mut sector = bio.sector();
+    for segment in bio.segments() {
+        // Nobody has checked this before: the block layer looks at segments only where it splits
+        // bios itself, and asynchronous direct I/O from bvecs (ITER_BVEC) passes them on as is.
+        if segment.len() % SECTOR_SIZE != 0 {
+            return Err(EINVAL);
+        }
+        let count = (segment.len() / SECTOR_SIZE) as u64;
+        serve(segment, sector, count)?;
+        sector += count;
+    }
+    Ok(())
+}
