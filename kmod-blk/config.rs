@@ -172,6 +172,7 @@ impl DiskItem {
         // The disk comes last: it is opened and read as soon as it is there, so nothing may fail
         // after it.
         let gendisk = GenDisk::add(self.name.as_bytes(), &state.settings.limits(), disk.clone())?;
+        entry.tell_number(gendisk.number());
         state.live = Some(LiveDisk {
             gendisk,
             disk,

@@ -4,11 +4,14 @@
 
 mod gates;
 mod hold;
+mod io;
 
 use crate::{
     abi::{
         self,
+        CLOSE_DISK,
         CLOSE_GATE,
+        DISK_NAME_BYTES,
         DMA,
         DUMP,
         GATES_MAX,
@@ -18,7 +21,10 @@ use crate::{
         HOLD,
         HOLDS_MAX,
         HOLD_STATISTICS,
+        IO,
         LET_GO,
+        OPEN_DISK,
+        OPEN_DISKS_MAX,
         OPEN_GATE,
         PENDING_MAX,
         RELEASE,
@@ -39,6 +45,7 @@ use crate::{
     pending::Pending,
     sys::{
         misc::OpenFile,
+        open_disk::OpenDisk,
         workqueue::QueueHandle, //
     }, //
 };
@@ -69,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) holds: Arc<HoldCounters>,
     /// Where delayed DMA waits.
     pub(crate) delays: QueueHandle,
+    /// Where I/O is ended.
+    pub(crate) ends: QueueHandle,
 }
 
 /// An open file of the control device. What it holds is released when it is closed, also by the
@@ -84,6 +93,7 @@ struct Session {
     /// Userspace and the module speak the same version.
     greeted: bool,
     holds: Handles<Arc<Hold>>,
+    disks: Handles<Arc<OpenDisk>>,
     pending: Handles<Arc<Pending>>,
     gates: Handles<Arc<ClosedGate>>,
 }
@@ -123,6 +133,9 @@ impl OpenFile for Control {
             OPEN_GATE => self.open_gate(&argument.read()?),
             HELD_BIO => self.held_bio(&argument),
             HELD_PAGE => self.held_page(&argument),
+            OPEN_DISK => self.open_disk(&argument),
+            CLOSE_DISK => self.close_disk(&argument.read()?),
+            IO => self.io(&argument),
             _ => Err(ENOTTY),
         }
     }
@@ -151,12 +164,26 @@ impl Control {
     }
 
     /// The disk of that name, which ends with a NUL.
-    fn disk(&self, name: &[u8; abi::DISK_NAME_BYTES]) -> Result<Arc<Disk>> {
-        CStr::from_bytes_until_nul(name)
-            .ok()
-            .and_then(|name| DiskName::new(name).ok())
-            .and_then(|name| self.shared.disks.find(&name))
-            .ok_or(ENOENT)
+    fn disk(&self, name: &[u8; DISK_NAME_BYTES]) -> Result<Arc<Disk>> {
+        self.shared.disks.find(&disk_name(name)?).ok_or(ENOENT)
+    }
+
+    /// Begins an operation that goes on after the request, and tells userspace its number.
+    fn begin(
+        &self,
+        operation: Arc<Pending>,
+        begin: impl FnOnce(Arc<Pending>) -> Result,
+        tell: impl FnOnce(u32) -> Result,
+    ) -> Result {
+        let number = self.session.lock().pending.insert(operation.clone())?;
+        let told = begin(operation.clone()).and_then(|()| tell(number));
+        if told.is_err() {
+            // Userspace does not know of it and could not wait for it.
+            operation.abandon();
+            let unknown = self.session.lock().pending.remove(number);
+            drop(unknown);
+        }
+        told
     }
 }
 
@@ -165,6 +192,7 @@ impl Default for Session {
         Self {
             greeted: false,
             holds: Handles::at_most(HOLDS_MAX),
+            disks: Handles::at_most(OPEN_DISKS_MAX),
             pending: Handles::at_most(PENDING_MAX),
             gates: Handles::at_most(GATES_MAX),
         }
@@ -181,6 +209,12 @@ impl Drop for Session {
             hold.release(false);
         }
     }
+}
+
+/// A name that cannot be that of a disk is that of none.
+fn disk_name(bytes: &[u8; DISK_NAME_BYTES]) -> Result<DiskName> {
+    let name = CStr::from_bytes_until_nul(bytes).map_err(|_| ENOENT)?;
+    DiskName::new(name).map_err(|_| ENOENT)
 }
 
 impl Argument {

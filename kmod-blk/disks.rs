@@ -58,7 +58,13 @@ impl DiskName {
 #[pin_data]
 pub(crate) struct Disks {
     #[pin]
-    by_name: Mutex<RBTree<DiskName, Arc<Disk>>>,
+    by_name: Mutex<RBTree<DiskName, Known>>,
+}
+
+struct Known {
+    disk: Arc<Disk>,
+    /// The device number; none as long as there is no node of it.
+    number: Option<u32>,
 }
 
 impl Disks {
@@ -70,13 +76,19 @@ impl Disks {
 
     /// The disk of that name.
     pub(crate) fn find(&self, name: &DiskName) -> Option<Arc<Disk>> {
-        self.by_name.lock().get(name).cloned()
+        Some(self.by_name.lock().get(name)?.disk.clone())
+    }
+
+    /// The device number of the disk of that name.
+    pub(crate) fn number(&self, name: &DiskName) -> Option<u32> {
+        self.by_name.lock().get(name)?.number
     }
 
     /// Makes a disk known until the entry is dropped. Nobody else may have that name: configfs sees
     /// to it.
     pub(crate) fn enter(self: &Arc<Self>, name: DiskName, disk: Arc<Disk>) -> Result<Entry> {
-        let node = RBTreeNode::new(name, disk, GFP_KERNEL)?;
+        let known = Known { disk, number: None };
+        let node = RBTreeNode::new(name, known, GFP_KERNEL)?;
         self.by_name.lock().insert(node);
         Ok(Entry {
             disks: self.clone(),
@@ -89,6 +101,15 @@ impl Disks {
 pub(crate) struct Entry {
     disks: Arc<Disks>,
     name: DiskName,
+}
+
+impl Entry {
+    /// The disk has got its device number.
+    pub(crate) fn tell_number(&self, number: u32) {
+        if let Some(known) = self.disks.by_name.lock().get_mut(&self.name) {
+            known.number = Some(number);
+        }
+    }
 }
 
 impl Drop for Entry {

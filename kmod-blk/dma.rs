@@ -26,13 +26,13 @@ use kernel::{
 };
 
 /// What is to be written, and where.
-pub(crate) struct Transfer {
+pub(crate) struct Write {
     pub(crate) hold: Arc<Hold>,
     pub(crate) offset: usize,
     pub(crate) bytes: KVVec<u8>,
 }
 
-impl Transfer {
+impl Write {
     /// Writes it now. Fails as [`Hold::write`] does.
     pub(crate) fn run(&self) -> Result {
         let mut result = Ok(());
@@ -40,30 +40,33 @@ impl Transfer {
         result
     }
 
-    /// Writes it later: the answer tells when it is done. What can be known to fail fails now.
-    pub(crate) fn run_later(self, delay: Msecs, queue: QueueHandle) -> Result<Arc<Pending>> {
+    /// Writes it later: `pending` is told when it is done. What can be known to fail fails now.
+    pub(crate) fn run_later(
+        self,
+        delay: Msecs,
+        pending: Arc<Pending>,
+        queue: QueueHandle,
+    ) -> Result {
         self.hold.may_write(self.offset, self.bytes.len())?;
-        let pending = Arc::pin_init(Pending::new(), GFP_KERNEL)?;
-        let known_to_worker = pending.clone();
         let later = Arc::pin_init(
             pin_init!(Later {
-                transfer: self,
+                write: self,
                 delay,
-                pending: known_to_worker,
+                pending,
                 work <- new_work!("pinblk_dma"),
             }),
             GFP_KERNEL,
         )?;
         // It was never queued before, so that this cannot fail.
         let _ = queue.enqueue(later);
-        Ok(pending)
+        Ok(())
     }
 }
 
-/// A transfer with a delay before it.
+/// A write with a delay before it.
 #[pin_data]
 struct Later {
-    transfer: Transfer,
+    write: Write,
     delay: Msecs,
     pending: Arc<Pending>,
     #[pin]
@@ -78,16 +81,16 @@ impl WorkItem for Later {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let transfer = &this.transfer;
+        let write = &this.write;
         let result = if this.pending.is_abandoned_within(this.delay) {
             Err(ECANCELED)
         } else {
-            transfer.hold.write(transfer.offset, &transfer.bytes)
+            write.hold.write(write.offset, &write.bytes)
         };
         this.pending.finish(Outcome {
             result,
             bios: 0,
-            bytes: result.map_or(0, |()| transfer.bytes.len() as u64),
+            bytes: result.map_or(0, |()| write.bytes.len() as u64),
         });
     }
 }

@@ -38,6 +38,8 @@ pub mod logic {
     pub mod sectors;
     #[path = "src/select.rs"]
     pub mod select;
+    #[path = "src/split.rs"]
+    pub mod split;
 }
 mod look;
 mod media;
@@ -46,6 +48,7 @@ mod pages;
 mod pending;
 mod policy;
 mod report;
+mod request;
 mod settings;
 mod store;
 #[expect(unsafe_code)]
@@ -92,6 +95,7 @@ struct Pinblk {
     _config: Subsystem<Config>,
     // Dropped last: see `OwnedQueue::handle`.
     _delays: OwnedQueue,
+    _ends: OwnedQueue,
 }
 
 impl kernel::InPlaceModule for Pinblk {
@@ -99,10 +103,12 @@ impl kernel::InPlaceModule for Pinblk {
         pin_init_scope(move || {
             let disks = Arc::pin_init(Disks::new(), GFP_KERNEL)?;
             let delays = OwnedQueue::for_delays(module)?;
+            let ends = OwnedQueue::for_reclaim(module)?;
             let shared = Shared {
                 disks: disks.clone(),
                 holds: Arc::new(HoldCounters::new()?, GFP_KERNEL)?,
                 delays: delays.handle(),
+                ends: ends.handle(),
             };
             // The directory comes last: disks are made in it as soon as it is there, so nothing may
             // fail after it.
@@ -110,6 +116,7 @@ impl kernel::InPlaceModule for Pinblk {
                 _control <- SharedMiscDevice::register(c"pinblk-control", shared),
                 _config <- Config::register(disks),
                 _delays: delays,
+                _ends: ends,
             }))
         })
     }

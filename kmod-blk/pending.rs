@@ -2,6 +2,7 @@
 
 //! Operations that go on after the request that began them has returned.
 
+use crate::sys::event::EventFd;
 use kernel::{
     new_condvar,
     new_mutex,
@@ -24,6 +25,8 @@ pub(crate) struct Pending {
     state: Mutex<State>,
     #[pin]
     changed: CondVar,
+    /// Signalled at its end.
+    event: Option<EventFd>,
 }
 
 #[derive(Default)]
@@ -45,10 +48,11 @@ pub(crate) struct Outcome {
 
 impl Pending {
     /// An operation that has not ended.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(crate) fn new(event: Option<EventFd>) -> impl PinInit<Self> {
         pin_init!(Self {
             state <- new_mutex!(State::default()),
             changed <- new_condvar!(),
+            event,
         })
     }
 
@@ -56,6 +60,9 @@ impl Pending {
     pub(crate) fn finish(&self, outcome: Outcome) {
         self.state.lock().outcome = Some(outcome);
         self.changed.notify_all();
+        if let Some(event) = &self.event {
+            event.signal();
+        }
     }
 
     /// How it ended; none if it still goes on.

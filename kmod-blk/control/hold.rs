@@ -19,8 +19,9 @@ use crate::{
         WAIT_NOT, //
     },
     acquisition::How,
-    dma::Transfer,
+    dma::Write,
     hold::Hold,
+    pending::Pending,
     sys::acquire::Wanted, //
 };
 use kernel::{
@@ -81,26 +82,20 @@ impl Control {
         {
             return Err(EINVAL);
         }
-        let transfer = Transfer {
+        let write = Write {
             bytes: bytes_of(&dma)?,
             offset: dma.offset as usize,
             hold: self.find_hold(dma.handle)?,
         };
         if dma.delay == 0 {
-            return transfer.run();
+            return write.run();
         }
-        let operation = transfer.run_later(dma.delay, self.shared.delays)?;
-        let inserted = self.session.lock().pending.insert(operation.clone());
-        let answer = inserted.and_then(|pending| argument.write(&abi::Dma { pending, ..dma }));
-        if answer.is_err() {
-            // Userspace does not know of it: it is not to happen.
-            operation.abandon();
-            if let Ok(pending) = inserted {
-                let unknown = self.session.lock().pending.remove(pending);
-                drop(unknown);
-            }
-        }
-        answer
+        let pending = Arc::pin_init(Pending::new(None), GFP_KERNEL)?;
+        self.begin(
+            pending,
+            |pending| write.run_later(dma.delay, pending, self.shared.delays),
+            |pending| argument.write(&abi::Dma { pending, ..dma }),
+        )
     }
 
     pub(super) fn wait(&self, argument: &Argument) -> Result {

@@ -140,11 +140,7 @@ impl<A: Acquisition> UserPages<A> {
     /// How many acquisitions the kernel counts.
     pub(crate) fn counted(&self) -> u64 {
         let pages = self.view();
-        let uncounted = if A::TAKES_ZERO_PAGE {
-            0
-        } else {
-            pages.zero_pages()
-        };
+        let uncounted = if A::IS_PIN { pages.zero_pages() } else { 0 };
         (pages.len() - uncounted) as u64 * u64::from(self.times)
     }
 

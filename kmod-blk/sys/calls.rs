@@ -58,8 +58,8 @@ pub(crate) trait Calls: Sized + 'static {
     const REMOTE: Remote;
     /// The pages count as pinned memory of their process.
     const IS_CHARGED: bool;
-    /// The zero page is taken like every other; pinning it has no effect.
-    const TAKES_ZERO_PAGE: bool;
+    /// Acquires by pin, which has no effect on the zero page.
+    const IS_PIN: bool;
 
     /// Releases each page once.
     ///
@@ -91,7 +91,7 @@ impl Calls for Get {
     const SLOW: Slow = bindings::get_user_pages;
     const REMOTE: Remote = bindings::get_user_pages_remote;
     const IS_CHARGED: bool = false;
-    const TAKES_ZERO_PAGE: bool = true;
+    const IS_PIN: bool = false;
 
     unsafe fn release(acquired: &Acquired<Self>) {
         for page in acquired.pages.iter() {
@@ -116,7 +116,7 @@ impl Calls for Pin {
     const SLOW: Slow = bindings::pin_user_pages;
     const REMOTE: Remote = bindings::pin_user_pages_remote;
     const IS_CHARGED: bool = false;
-    const TAKES_ZERO_PAGE: bool = false;
+    const IS_PIN: bool = true;
 
     unsafe fn release(acquired: &Acquired<Self>) {
         // SAFETY: The caller's promise is ours.
@@ -135,7 +135,7 @@ impl Calls for LongTerm {
     const SLOW: Slow = Pin::SLOW;
     const REMOTE: Remote = Pin::REMOTE;
     const IS_CHARGED: bool = true;
-    const TAKES_ZERO_PAGE: bool = false;
+    const IS_PIN: bool = true;
 
     unsafe fn release(acquired: &Acquired<Self>) {
         // SAFETY: The caller's promise is ours.

@@ -70,6 +70,14 @@ unsafe extern "C" {
     pub(super) fn pinblk_mm_add_pinned(mm: *mut bindings::mm_struct, pages: i64) -> i64;
     pub(super) fn pinblk_task_memlock_pages(task: *mut bindings::task_struct) -> c_ulong;
 
+    pub(super) fn pinblk_open_exclusively(
+        number: bindings::dev_t,
+        holder: *mut c_void,
+    ) -> *mut bindings::file;
+    pub(super) fn pinblk_folio_goes_on(
+        page: *const bindings::page,
+        next: *const bindings::page,
+    ) -> bool;
     pub(super) fn pinblk_is_zero_page(page: *const bindings::page) -> bool;
     pub(super) fn pinblk_put_page(page: *mut bindings::page);
     pub(super) fn pinblk_page_to_pfn(page: *const bindings::page) -> c_ulong;

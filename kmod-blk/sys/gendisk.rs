@@ -143,6 +143,12 @@ impl<T: BioDevice> GenDisk<T> {
         })
     }
 
+    /// Its device number.
+    pub(crate) fn number(&self) -> bindings::dev_t {
+        // SAFETY: By the type invariant the disk was added, which gave its device a number.
+        unsafe { (*(*self.disk.as_ptr()).part0).bd_dev }
+    }
+
     /// Lets nobody open the disk any more: it is about to be removed.
     ///
     /// Fails with `EBUSY` if somebody has it open: a process, a mount, swap, a disk stacked on it.
@@ -190,6 +196,10 @@ fn queue_limits(limits: &Limits) -> bindings::queue_limits {
         // The store keeps sectors: user memory is refused for direct I/O if a segment of it would
         // end within one. Bios of submitters inside the kernel are not held to this.
         dma_alignment: SECTOR_SIZE as u32 - 1,
+        // Memory of whatever shape is copied.
+        max_hw_sectors: u32::MAX,
+        max_segments: u16::MAX,
+        max_segment_size: u32::MAX,
         ..pin_init::zeroed()
     }
 }

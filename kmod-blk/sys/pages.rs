@@ -59,6 +59,27 @@ impl<'a> Pages<'a> {
         Some(unsafe { Page::from_raw(page) })
     }
 
+    /// The page at byte `at`, which must lie in them, and where in it.
+    pub(super) fn raw_at(self, at: usize) -> (*mut bindings::page, usize) {
+        (self.pages[at / PAGE_SIZE], at % PAGE_SIZE)
+    }
+
+    /// How many bytes from byte `at` on, up to `most`, are contiguous memory of one folio. All of
+    /// them must lie in the pages.
+    pub(super) fn run(self, at: usize, most: usize) -> usize {
+        let first = at / PAGE_SIZE;
+        let mut length = PAGE_SIZE - at % PAGE_SIZE;
+        for neighbours in self.pages[first..].windows(2) {
+            // SAFETY: By the type invariant the pages are acquired, which keeps them allocated.
+            let goes_on = unsafe { ffi::pinblk_folio_goes_on(neighbours[0], neighbours[1]) };
+            if length >= most || !goes_on {
+                break;
+            }
+            length += PAGE_SIZE;
+        }
+        length.min(most)
+    }
+
     /// Whether that many bytes may be written from byte `offset` on. Fails as [`Self::write`] does.
     pub(crate) fn may_write(self, offset: usize, length: usize) -> Result {
         if !self.writable {

@@ -122,6 +122,18 @@ unsigned long pinblk_task_memlock_pages(struct task_struct *task)
 	return task_rlimit(task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 }
 
+struct file *pinblk_open_exclusively(dev_t number, void *holder)
+{
+	return bdev_file_open_by_dev(number, BLK_OPEN_READ | BLK_OPEN_WRITE,
+				     holder, NULL);
+}
+
+bool pinblk_folio_goes_on(const struct page *page, const struct page *next)
+{
+	return page_folio(page) == page_folio(next) &&
+	       page_to_pfn(page) + 1 == page_to_pfn(next);
+}
+
 bool pinblk_is_zero_page(const struct page *page)
 {
 	return is_zero_page(page);

@@ -43,6 +43,8 @@ void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
 s64 pinblk_mm_add_pinned(struct mm_struct *mm, s64 pages);
 unsigned long pinblk_task_memlock_pages(struct task_struct *task);
 
+struct file *pinblk_open_exclusively(dev_t number, void *holder);
+bool pinblk_folio_goes_on(const struct page *page, const struct page *next);
 bool pinblk_is_zero_page(const struct page *page);
 void pinblk_put_page(struct page *page);
 unsigned long pinblk_page_to_pfn(const struct page *page);

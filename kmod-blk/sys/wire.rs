@@ -6,6 +6,7 @@
 //! size of the structure: there is no padding.
 
 use crate::abi::{
+    CloseDisk,
     CloseGate,
     Dma,
     Dump,
@@ -14,7 +15,10 @@ use crate::abi::{
     Hello,
     Hold,
     HoldStatistics,
+    Io,
+    IoSegment,
     LetGo,
+    OpenDisk,
     OpenGate,
     Release,
     Statistics,
@@ -39,6 +43,14 @@ unsafe impl FromBytes for Dump {}
 // SAFETY: Integers only, for which every bit pattern is valid.
 unsafe impl FromBytes for Wait {}
 // SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for OpenDisk {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for CloseDisk {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for IoSegment {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for Io {}
+// SAFETY: Integers only, for which every bit pattern is valid.
 unsafe impl FromBytes for Statistics {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for Hello {}
@@ -48,6 +60,10 @@ unsafe impl AsBytes for Hold {}
 unsafe impl AsBytes for Dma {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for Wait {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for OpenDisk {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for Io {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for Dump {}
 // SAFETY: Integers only and no padding: every byte is initialized.

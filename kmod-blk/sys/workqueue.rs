@@ -25,6 +25,14 @@ unsafe impl Send for OwnedQueue {}
 unsafe impl Sync for OwnedQueue {}
 
 impl OwnedQueue {
+    /// A queue that makes progress when memory is full, for what ends I/O.
+    pub(crate) fn for_reclaim(_owner: &'static ThisModule) -> Result<Self> {
+        Self::new(
+            c"pinblk-io",
+            bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND,
+        )
+    }
+
     /// A queue whose work may sleep for long.
     pub(crate) fn for_delays(_owner: &'static ThisModule) -> Result<Self> {
         Self::new(c"pinblk-dma", bindings::wq_flags_WQ_UNBOUND)

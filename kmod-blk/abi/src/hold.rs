@@ -14,7 +14,7 @@ pub const DMA_BYTES_MAX: u64 = 1 << 20;
 /// The longest delay of a DMA, in milliseconds.
 pub const DMA_DELAY_MAX: u32 = 60_000;
 
-/// The most operations of one open file that go on or have not been waited for: delayed DMA.
+/// The most operations of one open file that go on or have not been waited for: I/O and delayed DMA.
 pub const PENDING_MAX: u32 = 1024;
 
 /// Acquire by `get_user_pages*()`: references (FOLL_GET), the legacy behaviour.
@@ -57,7 +57,7 @@ pub const HOLD_WRITE: u32 = 1 << 0;
 /// Hold what could be acquired, if that is anything, instead of undoing it.
 pub const HOLD_PARTIAL: u32 = 1 << 1;
 
-/// Holds user pages until [`RELEASE`] or until the file is closed: all of them, or none unless
+/// Holds user pages until [`super::RELEASE`] or until the file is closed: all of them, or none unless
 /// [`HOLD_PARTIAL`] is set.
 ///
 /// The pages are acquired from the first to the last, and that `times` times over. Every time must
@@ -92,7 +92,7 @@ pub const DMA_FILL: u32 = 1 << 0;
 
 /// Writes bytes into held pages from a kernel worker, with no user mapping involved, as a device
 /// would by DMA. Without a delay it returns when they are written; with one it returns at once, and
-/// [`WAIT`] tells when and whether they were.
+/// [`super::WAIT`] tells when and whether they were.
 ///
 /// `ENOENT` for an unknown handle, `EACCES` for a hold without [`HOLD_WRITE`], `ERANGE` beyond the
 /// held pages, `EINVAL` for no bytes or more than [`DMA_BYTES_MAX`], for an unknown flag, for more
@@ -114,7 +114,7 @@ pub struct Dma {
     pub source: u64,
     /// In: milliseconds to wait before.
     pub delay: u32,
-    /// Out: with a delay, the operation to [`WAIT`] for; else zero.
+    /// Out: with a delay, the operation to [`super::WAIT`] for; else zero.
     pub pending: u32,
 }
 

@@ -12,9 +12,12 @@ use core::mem::size_of;
 mod gate;
 #[path = "hold.rs"]
 mod hold;
+#[path = "io.rs"]
+mod io;
 
 pub use gate::*;
 pub use hold::*;
+pub use io::*;
 
 /// Version of everything in this file: raised by any change of a number, a size or a meaning.
 pub const VERSION: u32 = 3;
@@ -144,6 +147,12 @@ pub const DUMP: u32 = request::<Dump>(IOC_READ | IOC_WRITE, 5);
 pub const HOLD_STATISTICS: u32 = request::<HoldStatistics>(IOC_READ, 6);
 /// Takes a [`Wait`].
 pub const WAIT: u32 = request::<Wait>(IOC_READ | IOC_WRITE, 7);
+/// Takes an [`OpenDisk`].
+pub const OPEN_DISK: u32 = request::<OpenDisk>(IOC_READ | IOC_WRITE, 8);
+/// Takes a [`CloseDisk`].
+pub const CLOSE_DISK: u32 = request::<CloseDisk>(IOC_WRITE, 9);
+/// Takes an [`Io`].
+pub const IO: u32 = request::<Io>(IOC_READ | IOC_WRITE, 10);
 /// Takes a [`CloseGate`].
 pub const CLOSE_GATE: u32 = request::<CloseGate>(IOC_READ | IOC_WRITE, 16);
 /// Takes a [`WaitGate`].
@@ -164,6 +173,10 @@ const _: () = {
     assert!(size_of::<Hold>() == 40);
     assert!(size_of::<Dma>() == 40);
     assert!(size_of::<Wait>() == 24);
+    assert!(size_of::<OpenDisk>() == DISK_NAME_BYTES + 8);
+    assert!(size_of::<CloseDisk>() == 8);
+    assert!(size_of::<IoSegment>() == 16);
+    assert!(size_of::<Io>() == 48);
     assert!(size_of::<Release>() == 8);
     assert!(size_of::<PageState>() == 40);
     assert!(size_of::<Dump>() == 48);

@@ -12,6 +12,9 @@ fn requests_have_the_numbers_of_the_kernels_scheme() {
     assert_eq!(pinblk_abi::DUMP, 0xc030_b105);
     assert_eq!(pinblk_abi::HOLD_STATISTICS, 0x8098_b106);
     assert_eq!(pinblk_abi::WAIT, 0xc018_b107);
+    assert_eq!(pinblk_abi::OPEN_DISK, 0xc028_b108);
+    assert_eq!(pinblk_abi::CLOSE_DISK, 0x4008_b109);
+    assert_eq!(pinblk_abi::IO, 0xc030_b10a);
     assert_eq!(pinblk_abi::CLOSE_GATE, 0xc048_b110);
     assert_eq!(pinblk_abi::WAIT_GATE, 0xc018_b111);
     assert_eq!(pinblk_abi::LET_GO, 0xc010_b112);

@@ -12,3 +12,4 @@ pub mod layers;
 pub mod patch;
 pub mod sectors;
 pub mod select;
+pub mod split;
