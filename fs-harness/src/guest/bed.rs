@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::{env, fs};
 
+use nix::errno::Errno;
 use nix::sys::mman::MmapAdvise;
 
 use super::counters::Counters;
@@ -95,6 +96,10 @@ impl Bed {
             Some(hold) => self.look(hold)?,
             None => Vec::new(),
         };
+        self.end_step(step, pages)
+    }
+
+    fn end_step(&mut self, step: &str, pages: Vec<Page>) -> Result<Step> {
         let (now, disagreement) = self.counters()?;
         let last = std::mem::replace(&mut self.last, now);
         let step = Step {
@@ -125,6 +130,23 @@ impl Bed {
     fn stop(&mut self) -> Result<()> {
         io::stdin().read_line(&mut String::new()).doing("wait for the person who looks on")?;
         self.restart_counting()
+    }
+
+    /// Ends a step like [`Bed::observe`], and looks at one page of a hold that has many.
+    pub fn observe_page(&mut self, step: &str, hold: &Hold, page: u32) -> Result<Step> {
+        drain_lru()?;
+        let page = self.look_at(hold, page)?;
+        self.end_step(step, vec![page])
+    }
+
+    /// Records whether a call was refused with just this errno.
+    pub fn check_refused<T>(&mut self, text: &str, with: Errno, result: Result<T>) -> Result<()> {
+        let found = match result {
+            Ok(_) => "it succeeded".to_owned(),
+            Err(error) if error.errno() == Some(with) => return self.check(text, true),
+            Err(error) => error.to_string(),
+        };
+        self.check_that(text, false, || found)
     }
 
     /// Records whether a property holds; the scenario goes on either way.

@@ -16,9 +16,11 @@ use super::error::{Doing, Error, Result};
 
 mod hold;
 mod pending;
+mod transfer;
 
 pub use hold::{Hold, Path, Release, Take};
 pub use pending::{Ended, Pending};
+pub use transfer::OpenDisk;
 
 const CONTROL: &str = "/dev/pinblk-control";
 

@@ -4,6 +4,8 @@
 
 use std::io;
 
+use nix::errno::Errno;
+
 /// An error that names what was being done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -24,6 +26,16 @@ pub enum Error {
     /// The kernel lacks what the scenario needs.
     #[error("the kernel under test lacks {0}")]
     Lacking(String),
+}
+
+impl Error {
+    /// What the kernel answered, where it is the kernel that refused.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::System { source, .. } => source.raw_os_error().map(Errno::from_raw),
+            Self::Unexpected(_) | Self::Required(_) | Self::Lacking(_) => None,
+        }
+    }
 }
 
 /// What everything in the guest returns.

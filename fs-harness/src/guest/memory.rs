@@ -10,25 +10,11 @@ use std::ptr::NonNull;
 use nix::sys::mman::{self, MapFlags, MmapAdvise, ProtFlags};
 
 use super::error::{Doing, Result};
+use super::range::Range;
 use crate::pattern::Pattern;
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
-
-/// Some pages of the address space, mapped or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// User address of the first byte.
-    pub address: u64,
-    /// Number of pages.
-    pub pages: u32,
-}
-
-impl From<&Memory> for Range {
-    fn from(memory: &Memory) -> Self {
-        Self { address: memory.address(), pages: memory.pages() }
-    }
-}
 
 /// A mapping of whole pages, unmapped when dropped.
 pub struct Memory {
@@ -58,6 +44,27 @@ impl Memory {
         let start = unsafe { mman::mmap(None, length, protection, MapFlags::MAP_SHARED, file, 0) }
             .doing(format!("map {pages} pages of a file"))?;
         Ok(Self { start, length })
+    }
+
+    /// A mapping that was just made and is nobody else's.
+    pub(super) fn of_mapping(start: NonNull<c_void>, pages: usize) -> Self {
+        Self { start, length: length_of(pages) }
+    }
+
+    /// Some of its pages.
+    pub fn pages_of(&self, first: usize, count: usize) -> Range {
+        let (offset, length) = ((first * PAGE) as u64, (count * PAGE) as u64);
+        Range::from(self).part(offset, length).expect("a scenario asks for pages that it mapped")
+    }
+
+    /// Changes what the process may do with some of its pages.
+    pub fn protect(&self, first: usize, count: usize, protection: ProtFlags) -> Result<()> {
+        let range = self.pages_of(first, count);
+        // SAFETY: the range lies in this mapping, whose start it is an offset from.
+        let start = unsafe { self.start.byte_add(first * PAGE) };
+        // SAFETY: as above; the memory is reached by copies only.
+        unsafe { mman::mprotect(start, count * PAGE, protection) }
+            .doing(format!("protect {} bytes as {protection:?}", range.length()))
     }
 
     /// User address of the first byte.

@@ -8,15 +8,18 @@
 pub mod agent;
 pub mod bed;
 pub mod by_hand;
+pub mod child;
 pub mod counters;
 pub mod device;
 pub mod disk;
 pub mod error;
 pub mod file;
 pub mod fuse;
+pub mod huge;
 pub mod io;
 pub mod kmsg;
 pub mod memory;
+pub mod range;
 pub mod scenario;
 pub mod site;
 

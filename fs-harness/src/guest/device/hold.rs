@@ -8,7 +8,7 @@ use pinblk_abi as abi;
 use super::{Device, Pending};
 use crate::cell::Acquisition;
 use crate::guest::error::{Doing, Error, Result};
-use crate::guest::memory::Range;
+use crate::guest::range::Range;
 
 /// How pinblk takes pages.
 #[derive(Clone, Copy, Debug)]
@@ -96,15 +96,15 @@ impl Device {
     pub fn hold(&self, range: impl Into<Range>, take: impl Into<Take>) -> Result<Hold> {
         let (range, take) = (range.into(), take.into());
         let mut hold = abi::Hold {
-            address: range.address,
+            address: range.address(),
             how: take.how()?,
             flags: take.flags(),
-            pages: range.pages,
+            pages: range.pages(),
             times: take.times,
             handle: 0,
             reserved: 0,
         };
-        let doing = || format!("hold {} pages at {:#x} by {:?}", range.pages, range.address, take);
+        let doing = || format!("hold {} pages at {:#x} by {take:?}", range.pages(), range.address());
         self.call(abi::HOLD, &mut hold).doing(doing())?;
         Ok(Hold { device: self.clone(), handle: hold.handle, pages: hold.pages, times: hold.times })
     }

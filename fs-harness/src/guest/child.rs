@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A child of the scenario, which has a copy of its memory and does what it is told.
+
+use std::fs::File;
+use std::io::{Read, Write};
+
+use nix::libc;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, pipe};
+
+use super::error::{Doing, Error, Result};
+
+/// A forked process. It ends when this is dropped, or before when it is told to.
+pub struct Child {
+    pid: Pid,
+    questions: Option<File>,
+    answers: File,
+}
+
+impl Child {
+    /// Forks. The child answers each question by `answer`, and has no other purpose.
+    pub fn fork(mut answer: impl FnMut(u8) -> u8) -> Result<Self> {
+        let (for_child, questions) = pipe().doing("make a pipe")?;
+        let (answers, from_child) = pipe().doing("make a pipe")?;
+        // SAFETY: a scenario's process has one thread, so that no lock is held by another; the child
+        // runs `serve` and leaves without returning.
+        match unsafe { fork() }.doing("fork")? {
+            ForkResult::Parent { child } => {
+                Ok(Self { pid: child, questions: Some(questions.into()), answers: answers.into() })
+            }
+            ForkResult::Child => {
+                // Its copy would keep the pipe of questions open.
+                drop(questions);
+                serve(for_child.into(), from_child.into(), &mut answer);
+                // SAFETY: it takes a number and does not return: nothing of the parent's is dropped.
+                unsafe { libc::_exit(0) }
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Asks a question and waits for the answer.
+    pub fn ask(&mut self, question: u8) -> Result<u8> {
+        let mut answer = [0];
+        let ended = || Error::Unexpected("the child was told to end".to_owned());
+        self.questions.as_mut().ok_or_else(ended)?.write_all(&[question]).doing("ask the child")?;
+        self.answers.read_exact(&mut answer).doing("hear the child's answer")?;
+        Ok(answer[0])
+    }
+
+    /// Lets it end, and waits until it has. Its process id is nobody's then.
+    pub fn end(&mut self) -> Result<()> {
+        if self.questions.take().is_none() {
+            return Ok(());
+        }
+        match waitpid(self.pid, None).doing("wait for the child")? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            status => Err(Error::Unexpected(format!("the child ended with {status:?}"))),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Its memory must be gone when the scenario's last checks are made; how it ended is told by `end`.
+        let _ = self.end();
+    }
+}
+
+fn serve(mut questions: File, mut answers: File, answer: &mut impl FnMut(u8) -> u8) {
+    let mut question = [0];
+    while questions.read_exact(&mut question).is_ok() {
+        if answers.write_all(&[answer(question[0])]).is_err() {
+            return;
+        }
+    }
+}
