@@ -29,9 +29,17 @@ pub struct Scenario {
 
 /// The scenarios of the catalogue, by area.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    [crate::counting::SCENARIOS, crate::direct_io::SCENARIOS, crate::fuse::SCENARIOS, crate::hold::SCENARIOS]
-        .into_iter()
-        .flatten()
+    [
+        crate::counting::SCENARIOS,
+        crate::direct_io::SCENARIOS,
+        crate::fuse::SCENARIOS,
+        crate::hold::SCENARIOS,
+        crate::in_flight::SCENARIOS,
+        crate::media::SCENARIOS,
+        crate::removal::SCENARIOS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Scenarios that do what no scenario may, to see that it is noticed.

@@ -7,4 +7,7 @@ mod counting;
 mod direct_io;
 mod fuse;
 mod hold;
+mod in_flight;
+mod media;
+mod removal;
 mod selftest;

@@ -3,13 +3,15 @@
 //! What a scenario stands on: files and memory to work with, and a place to say what was seen.
 
 use std::io::{self, Write};
+use std::time::Duration;
 use std::{env, fs};
 
 use nix::errno::Errno;
 use nix::sys::mman::MmapAdvise;
+use pinblk_abi as abi;
 
 use super::counters::Counters;
-use super::device::{Device, Hold};
+use super::device::{Bios, Device, Gate, Hold, Stage};
 use super::error::{Doing, Error, Result};
 use super::file::TestFile;
 use super::kmsg::Tail;
@@ -68,6 +70,12 @@ impl Bed {
         self.cell.acquisition
     }
 
+    /// Closes a gate of the cell's disk.
+    pub fn close_gate(&self, stage: Stage, bios: &Bios) -> Result<Gate> {
+        let none = || Error::Unexpected(format!("the setup '{}' has no disk", self.cell.setup));
+        self.device.close_gate(self.site.disk().ok_or_else(none)?, stage, bios)
+    }
+
     /// A file of whole pages that holds `pattern`, on the media and not in the page cache.
     pub fn file(&mut self, name: &str, pattern: Pattern, pages: usize) -> Result<TestFile> {
         let backing = self.site.backing(name)?;
@@ -96,11 +104,30 @@ impl Bed {
             Some(hold) => self.look(hold)?,
             None => Vec::new(),
         };
-        self.end_step(step, pages)
+        self.end_step(step, pages, 0)
     }
 
-    fn end_step(&mut self, step: &str, pages: Vec<Page>) -> Result<Step> {
-        let (now, disagreement) = self.counters()?;
+    /// Ends a step: what was counted since the last one, and the first page of each bio at a gate.
+    pub fn observe_gate(&mut self, step: &str, gate: &Gate) -> Result<Step> {
+        drain_lru()?;
+        let (_, holding) = gate.progress(0, Duration::ZERO)?;
+        let bios = u32::try_from(holding).expect("a scenario holds few bios");
+        let mut pages = Vec::new();
+        let mut pins = 0;
+        for bio in 0..bios {
+            let held = gate.bio(bio)?;
+            if held.flags & abi::BIO_PINNED != 0 {
+                pins += i64::from(held.pages);
+            }
+            let name = format!("first page of bio {bio} at the gate");
+            pages.push(self.look_at(name, || gate.dump(bio, 0).map(|page| page.state))?);
+        }
+        self.end_step(step, pages, pins)
+    }
+
+    /// `in_flight`: pins that belong to bios at a gate.
+    fn end_step(&mut self, step: &str, pages: Vec<Page>, in_flight: i64) -> Result<Step> {
+        let (now, disagreement) = self.counters(in_flight)?;
         let last = std::mem::replace(&mut self.last, now);
         let step = Step {
             name: step.to_owned(),
@@ -135,8 +162,8 @@ impl Bed {
     /// Ends a step like [`Bed::observe`], and looks at one page of a hold that has many.
     pub fn observe_page(&mut self, step: &str, hold: &Hold, page: u32) -> Result<Step> {
         drain_lru()?;
-        let page = self.look_at(hold, page)?;
-        self.end_step(step, vec![page])
+        let page = self.look_at(format!("page {page} of the hold"), || hold.dump(page))?;
+        self.end_step(step, vec![page], 0)
     }
 
     /// Records whether a call was refused with just this errno.
@@ -202,7 +229,7 @@ impl Bed {
         if self.checks == 0 {
             return Err(Error::Unexpected("it checked nothing".to_owned()));
         }
-        let (now, _) = self.counters()?;
+        let (now, _) = self.counters(0)?;
         let outstanding = now.pins.since(self.base.pins).outstanding();
         self.check_that("every pin is released", outstanding == 0, || {
             format!("{outstanding} more acquired than released")
@@ -220,22 +247,25 @@ impl Bed {
 
     /// What has been counted until now belongs to no step.
     fn restart_counting(&mut self) -> Result<()> {
-        (self.last, _) = self.counters()?;
+        (self.last, _) = self.counters(0)?;
         Ok(())
     }
 
-    fn counters(&self) -> Result<(Counters, Option<String>)> {
-        Counters::settled(&self.device, self.site.disk(), self.base)
+    fn counters(&self, in_flight: i64) -> Result<(Counters, Option<String>)> {
+        Counters::settled(&self.device, self.site.disk(), self.base, in_flight)
     }
 
     fn look(&mut self, hold: &Hold) -> Result<Vec<Page>> {
         drain_lru()?;
-        (0..hold.pages()).map(|index| self.look_at(hold, index)).collect()
+        (0..hold.pages())
+            .map(|index| self.look_at(format!("page {index} of the hold"), || hold.dump(index)))
+            .collect()
     }
 
-    fn look_at(&mut self, hold: &Hold, index: u32) -> Result<Page> {
+    /// A page that `dump` has the kernel print.
+    fn look_at(&mut self, name: String, dump: impl FnOnce() -> Result<abi::PageState>) -> Result<Page> {
         self.kernel_log.records()?;
-        let state = PageState::from(&hold.dump(index)?);
+        let state = PageState::from(&dump()?);
         let raw: Vec<String> = self
             .kernel_log
             .records()?
@@ -250,7 +280,7 @@ impl Bed {
         let dump = DumpPage::parse(raw[..end].iter().map(String::as_str)).map_err(|error| {
             Error::Unexpected(format!("dump_page printed what pinbed cannot read: {error}"))
         })?;
-        Ok(Page { name: format!("page {index} of the hold"), dump, state, raw: raw[..end].to_vec() })
+        Ok(Page { name, dump, state, raw: raw[..end].to_vec() })
     }
 }
 

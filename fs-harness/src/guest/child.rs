@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 
 use nix::libc;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 
@@ -62,6 +63,13 @@ impl Child {
             WaitStatus::Exited(_, 0) => Ok(()),
             status => Err(Error::Unexpected(format!("the child ended with {status:?}"))),
         }
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(mut self) -> Result<()> {
+        kill(self.pid, Signal::SIGKILL).doing("kill the child")?;
+        self.questions = None;
+        waitpid(self.pid, None).doing("wait for the killed child").map(drop)
     }
 }
 

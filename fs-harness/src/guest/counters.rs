@@ -23,21 +23,29 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Reads them, once the kernel's count of outstanding pins has settled to what the driver holds:
-    /// completed reads may release their pins from a worker, after the system call has returned.
+    /// Reads them, once the kernel's count of outstanding pins has settled to what the driver holds and
+    /// to the `in_flight` pins of bios at a gate: completed reads may release their pins from a worker,
+    /// after the system call has returned.
     ///
     /// A count that does not settle within two seconds is returned as it is, with what does not agree.
-    pub fn settled(device: &Device, disk: Option<&Disk>, base: Self) -> Result<(Self, Option<String>)> {
+    pub fn settled(
+        device: &Device,
+        disk: Option<&Disk>,
+        base: Self,
+        in_flight: i64,
+    ) -> Result<(Self, Option<String>)> {
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
             let now = Self::read(device, disk)?;
             let by_kernel = now.pins.since(base.pins).outstanding();
             let by_driver = now.device_pins().since(base.device_pins()).outstanding();
-            if by_kernel == by_driver {
+            if by_kernel == by_driver + in_flight {
                 return Ok((now, None));
             }
             if Instant::now() >= deadline {
-                let words = format!("the kernel counts {by_kernel} pins outstanding, the driver {by_driver}");
+                let words = format!(
+                    "the kernel counts {by_kernel} pins outstanding, the driver {by_driver} and {in_flight} in flight"
+                );
                 return Ok((now, Some(words)));
             }
             std::thread::yield_now();

@@ -14,10 +14,12 @@ use pinblk_abi as abi;
 use super::disk::Disk;
 use super::error::{Doing, Error, Result};
 
+mod gate;
 mod hold;
 mod pending;
 mod transfer;
 
+pub use gate::{Bios, Gate, Stage};
 pub use hold::{Hold, Path, Release, Take};
 pub use pending::{Ended, Pending};
 pub use transfer::OpenDisk;
@@ -48,10 +50,8 @@ impl Device {
     /// Everything that pinblk counted on a disk since it got its power.
     pub fn statistics(&self, disk: &Disk) -> Result<abi::Statistics> {
         let doing = || format!("read the statistics of {}", disk.name());
-        let name = disk.name().as_bytes();
-        let mut statistics = abi::Statistics::default();
-        let place = statistics.disk.get_mut(..name.len()).ok_or(Errno::ENAMETOOLONG).doing(doing())?;
-        place.copy_from_slice(name);
+        let mut statistics =
+            abi::Statistics { disk: name_of(disk).doing(doing())?, ..abi::Statistics::default() };
         self.call(abi::STATISTICS, &mut statistics).doing(doing())?;
         Ok(statistics)
     }
@@ -70,4 +70,16 @@ impl Device {
             unsafe { libc::ioctl(self.0.as_raw_fd(), request.into(), std::ptr::from_mut(argument)) };
         if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+}
+
+/// The name of a disk as requests have it: ended by a NUL.
+fn name_of(disk: &Disk) -> nix::Result<[u8; abi::DISK_NAME_BYTES]> {
+    let mut name = [0; abi::DISK_NAME_BYTES];
+    let bytes = disk.name().as_bytes();
+    let (place, rest) = name.split_at_mut_checked(bytes.len()).ok_or(Errno::ENAMETOOLONG)?;
+    if rest.is_empty() {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    place.copy_from_slice(bytes);
+    Ok(name)
 }

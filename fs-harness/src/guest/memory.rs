@@ -89,9 +89,16 @@ impl Memory {
 
     /// Fills the memory by the processor, which touches and dirties every page.
     pub fn fill(&self, pattern: Pattern) {
-        let bytes = pattern.bytes(0, self.length());
-        // SAFETY: the mapping is `length` bytes long, writable, and no reference to it exists.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.pointer(), bytes.len()) };
+        self.fill_part(pattern, 0..self.length());
+    }
+
+    /// Fills these bytes of the memory by the processor, with what the pattern has there.
+    pub fn fill_part(&self, pattern: Pattern, part: std::ops::Range<usize>) {
+        assert!(part.start <= part.end && part.end <= self.length(), "beyond the memory");
+        let bytes = pattern.bytes(part.start, part.len());
+        let place = self.pointer().wrapping_add(part.start);
+        // SAFETY: the part lies in the mapping, which is writable, and no reference to it exists.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
     }
 
     /// A copy of the bytes as they are now.

@@ -34,7 +34,7 @@ pub trait Queue: Default {
 
 /// The gates of a disk.
 pub struct Gates<Q> {
-    gates: [Option<Gate<Q>>; GATES_MAX],
+    slots: [Option<Gate<Q>>; GATES_MAX],
     last_id: u64,
     /// There are no gates any more, and there will be none.
     ended: bool,
@@ -65,7 +65,7 @@ impl<Q: Queue> Gates<Q> {
     /// No gate.
     pub fn new() -> Self {
         Self {
-            gates: [const { None }; GATES_MAX],
+            slots: [const { None }; GATES_MAX],
             last_id: 0,
             ended: false,
         }
@@ -76,7 +76,7 @@ impl<Q: Queue> Gates<Q> {
         if self.ended {
             return Err(Refusal::Ended);
         }
-        let slot = self.gates.iter_mut().find(|slot| slot.is_none());
+        let slot = self.slots.iter_mut().find(|slot| slot.is_none());
         let slot = slot.ok_or(Refusal::Full)?;
         self.last_id += 1;
         *slot = Some(Gate {
@@ -93,7 +93,7 @@ impl<Q: Queue> Gates<Q> {
 
     /// Whether there is no gate.
     pub fn is_empty(&self) -> bool {
-        self.gates.iter().all(Option::is_none)
+        self.slots.iter().all(Option::is_none)
     }
 
     /// A bio comes to a stage: the oldest gate there that takes it has it, or it is returned and goes
@@ -101,7 +101,7 @@ impl<Q: Queue> Gates<Q> {
     pub fn arrive(&mut self, stage: Stage, bio: &Target, item: Q::Item) -> Option<Q::Item> {
         let takes =
             |gate: &&mut Gate<Q>| gate.stage == stage && gate.left > 0 && gate.selection.takes(bio);
-        let takers = self.gates.iter_mut().flatten().filter(takes);
+        let takers = self.slots.iter_mut().flatten().filter(takes);
         let Some(gate) = takers.min_by_key(|gate| gate.id) else {
             return Some(item);
         };
@@ -114,12 +114,12 @@ impl<Q: Queue> Gates<Q> {
 
     /// The gate of that id.
     pub fn get(&self, id: u64) -> Option<&Gate<Q>> {
-        self.gates.iter().flatten().find(|gate| gate.id == id)
+        self.slots.iter().flatten().find(|gate| gate.id == id)
     }
 
     /// Lets the bios go that came first, at most `most` of them; the gate stays closed.
     pub fn let_go(&mut self, id: u64, most: u64) -> Option<(Stage, Q)> {
-        let gate = self.gates.iter_mut().flatten().find(|gate| gate.id == id)?;
+        let gate = self.slots.iter_mut().flatten().find(|gate| gate.id == id)?;
         let mut gone = Q::default();
         for _ in 0..most.min(gate.holding) {
             if let Some(item) = gate.held.pop() {
@@ -133,14 +133,14 @@ impl<Q: Queue> Gates<Q> {
     /// Opens a gate: it is gone, and its bios are let go.
     pub fn open(&mut self, id: u64) -> Option<(Stage, Q)> {
         let is_it = |slot: &&mut Option<Gate<Q>>| slot.as_ref().is_some_and(|gate| gate.id == id);
-        let gate = self.gates.iter_mut().find(is_it)?.take()?;
+        let gate = self.slots.iter_mut().find(is_it)?.take()?;
         Some((gate.stage, gate.held))
     }
 
     /// The bios of some gate that holds any; it stays closed.
     pub fn take_any(&mut self) -> Option<(Stage, Q)> {
         let gate = self
-            .gates
+            .slots
             .iter_mut()
             .flatten()
             .find(|gate| gate.holding > 0)?;
@@ -152,7 +152,7 @@ impl<Q: Queue> Gates<Q> {
     /// are taken.
     pub fn end(&mut self) {
         self.ended = true;
-        for gate in self.gates.iter_mut().flatten() {
+        for gate in self.slots.iter_mut().flatten() {
             gate.left = 0;
         }
     }

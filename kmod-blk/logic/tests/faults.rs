@@ -95,10 +95,8 @@ proptest! {
         length in 0..1000_u64,
         count in proptest::option::of(1..u64::MAX),
     ) {
-        let mut text = format!("{direction} {first}-{}", first.saturating_add(length));
-        if let Some(count) = count {
-            text += &format!(" {count}");
-        }
+        let count = count.map_or_else(String::new, |count| format!(" {count}"));
+        let text = format!("{direction} {first}-{}{count}", first.saturating_add(length));
         let shown = faults(&[&text]).to_string();
         prop_assert_eq!(&shown, &format!("{text}\n"));
         prop_assert_eq!(faults(&[&shown]), faults(&[&text]));

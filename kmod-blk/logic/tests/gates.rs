@@ -98,10 +98,16 @@ struct ModelGate {
 
 /// The same question, asked sector by sector.
 fn is_selected(selection: &Selection, bio: &Target) -> bool {
-    let kind = KINDS.iter().position(|kind| *kind == bio.kind).unwrap();
-    let class = bio
-        .class
-        .map(|of| CLASSES.iter().position(|class| *class == of).unwrap());
+    let kind = KINDS
+        .iter()
+        .position(|kind| *kind == bio.kind)
+        .expect("it lists all kinds");
+    let class = bio.class.map(|of| {
+        CLASSES
+            .iter()
+            .position(|class| *class == of)
+            .expect("it lists all classes")
+    });
     let touches = bio
         .sectors
         .clone()

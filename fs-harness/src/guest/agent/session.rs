@@ -47,7 +47,7 @@ pub(super) fn run(ports: &mut Ports, program: &Program, site: &Site) -> Result<(
         Err(not) => (not.code, not.problem),
     };
     // The host sees from the numbers where the two witnesses disagree.
-    let (after, _) = Counters::settled(&device, site.disk(), before)?;
+    let (after, _) = Counters::settled(&device, site.disk(), before, 0)?;
     ports.send(&FromGuest::Step(Box::new(Step {
         name: "the program ended".to_owned(),
         pins: after.pins.since(before.pins),

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Requests that are under way while the scenario goes on, by `io_uring`.
+
+use std::fs::{self, File};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+use std::{io, process, thread};
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::error::{Doing, Error, Result};
+use super::memory::Memory;
+
+/// One request under way.
+pub struct InFlight<'a> {
+    ring: IoUring,
+    /// The completion was taken.
+    is_over: bool,
+    _uses: PhantomData<&'a Memory>,
+}
+
+impl<'a> InFlight<'a> {
+    /// Reads into these bytes of `memory` from `offset` of the file on.
+    pub fn read(file: &'a File, offset: u64, memory: &'a Memory, bytes: Range<usize>) -> Result<Self> {
+        let (pointer, length) = part(memory, bytes);
+        let entry = opcode::Read::new(types::Fd(file.as_raw_fd()), pointer, length).offset(offset).build();
+        Self::start(&entry).doing("start a read")
+    }
+
+    /// Writes these bytes of `memory` to `offset` of the file.
+    pub fn write(file: &'a File, offset: u64, memory: &'a Memory, bytes: Range<usize>) -> Result<Self> {
+        let (pointer, length) = part(memory, bytes);
+        let entry = opcode::Write::new(types::Fd(file.as_raw_fd()), pointer, length).offset(offset).build();
+        Self::start(&entry).doing("start a write")
+    }
+
+    /// Makes the file's data durable.
+    pub fn fsync(file: &'a File) -> Result<Self> {
+        let entry = opcode::Fsync::new(types::Fd(file.as_raw_fd())).build();
+        Self::start(&entry).doing("start an fsync")
+    }
+
+    /// Whether the request has completed.
+    pub fn is_complete(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
+    /// Waits until a thread of this process sleeps in the kernel's function of that name. What cannot be
+    /// done at once is done by such a thread.
+    pub fn wait_until_asleep_in(&self, function: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_any_thread_in(function).doing("look at the stacks of the threads")? {
+            if Instant::now() > deadline {
+                return Err(Error::Unexpected(format!("no thread came to sleep in {function} in 20 s")));
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Waits for the request: how many bytes it transferred, or its error.
+    pub fn wait(mut self) -> io::Result<usize> {
+        self.ring.submit_and_wait(1)?;
+        let completion = self.ring.completion().next();
+        let result = completion.map(|entry| entry.result());
+        self.is_over = result.is_some();
+        let result = result.ok_or_else(|| io::Error::other("no completion after waiting for one"))?;
+        usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+    }
+
+    fn start(entry: &squeue::Entry) -> io::Result<Self> {
+        let mut ring = IoUring::new(1)?;
+        // SAFETY: what the entry points to is borrowed for 'a, and `drop` does not return before the
+        // request has completed.
+        unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
+        ring.submit()?;
+        Ok(Self { ring, is_over: false, _uses: PhantomData })
+    }
+}
+
+impl Drop for InFlight<'_> {
+    /// Only a scenario that stops early comes here with the request under way.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let limit = types::Timespec::new().sec(2);
+        let arguments = types::SubmitArgs::new().timespec(&limit);
+        if self.ring.submitter().submit_with_args(1, &arguments).is_err() {
+            // The kernel may write to memory that would be used for something else from here on.
+            eprintln!("a request does not complete, so the scenario cannot go on");
+            process::abort();
+        }
+    }
+}
+
+fn is_any_thread_in(function: &str) -> io::Result<bool> {
+    for thread in fs::read_dir("/proc/self/task")? {
+        let folder = thread?.path();
+        let is_asleep = fs::read_to_string(folder.join("stat"))?.contains(") D ");
+        // A line is `[<0>] folio_wait_writeback+0x2d/0x90`.
+        if is_asleep && fs::read_to_string(folder.join("stack"))?.contains(&format!(" {function}+")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn part(memory: &Memory, bytes: Range<usize>) -> (*mut u8, u32) {
+    assert!(bytes.start <= bytes.end && bytes.end <= memory.length(), "beyond the memory");
+    let length = u32::try_from(bytes.len()).expect("mappings of the guest are far below 4 GiB");
+    (memory.pointer().wrapping_add(bytes.start), length)
+}

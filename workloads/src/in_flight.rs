@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What happens to a page between the submission of a bio and the copying of its data: a gate of the
+//! disk holds the bio there.
+
+use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::guest::child::Child;
+use fs_harness::guest::device::{Bios, Gate, Release, Stage};
+use fs_harness::guest::error::Doing;
+use fs_harness::guest::in_flight::InFlight;
+use fs_harness::guest::memory::{Memory, PAGE};
+use fs_harness::guest::{Bed, Result, pagemap};
+use fs_harness::pattern::Pattern;
+use fs_harness::record::{Class, Direction};
+
+use crate::catalogue::Scenario;
+
+const ON_THE_MEDIA: Pattern = Pattern(1);
+const IN_THE_BUFFER: Pattern = Pattern(2);
+const BY_PARENT: Pattern = Pattern(3);
+const BY_DEVICE: Pattern = Pattern(4);
+
+/// The read fills the first half of the page, and the parent writes the other.
+const HALF: usize = PAGE / 2;
+
+const NO_FILE: (Setup, &str) = (Setup::None, "there is no file to read or write");
+const NO_WRITEBACK: &[(Setup, &str)] = &[
+    NO_FILE,
+    (Setup::Bdev, "what a filesystem does about the page is the question"),
+    (Setup::FuseDirectExt4, "with direct I/O a FUSE file has no page cache that is written back"),
+];
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "uring_dio_async_fork",
+        row: Some(33),
+        about: "A process forks while a direct read into its page is in flight, and writes to the page: it sees what the device wrote, since the page was pinned.",
+        source: "mm/memory.c: copy_present_page(); include/linux/rmap.h: folio_try_dup_anon_rmap_pte()",
+        setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
+        acquisitions: &[Acquisition::Kernel],
+        policies: &[Policy::Observe],
+        not: &[NO_FILE, (Setup::FuseDirectExt4, "the client's pages never reach the disk")],
+        run: fork_while_read_in_flight,
+    },
+    Scenario {
+        name: "dma_before_transfer",
+        row: None,
+        about: "A device writes to a page that is under writeback, after the bio was submitted and before the disk copies its data: the data on the media is what the device wrote.",
+        source: "mm/gup.c: comment above writable_file_mapping_allowed(); Documentation/core-api/pin_user_pages.rst, case 5",
+        setups: &[Setup::Ext4, Setup::Xfs],
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: NO_WRITEBACK,
+        run: dma_before_transfer,
+    },
+];
+
+fn fork_while_read_in_flight(bed: &mut Bed) -> Result<()> {
+    let file = bed.file("data", ON_THE_MEDIA, 1)?;
+    let buffer = bed.anonymous(IN_THE_BUFFER, 1)?;
+    let direct = file.direct()?;
+    let gate = bed.close_gate(Stage::Transfer, &Bios::reads().class(Class::UserPinned))?;
+    let read = InFlight::read(&direct, 0, &buffer, 0..HALF)?;
+    gate.wait_for(1)?;
+    bed.observe_gate("the read is in flight", &gate)?;
+    check_same_frame(bed, &gate, &buffer)?;
+    let is_as_it_was = |_| u8::from(IN_THE_BUFFER.difference(0, &buffer.bytes()).is_none());
+    let mut child = Child::fork(is_as_it_was)?;
+    buffer.fill_part(BY_PARENT, HALF..PAGE);
+    bed.observe_gate("the process forked, and the parent wrote to its page", &gate)?;
+    check_same_frame(bed, &gate, &buffer)?;
+    gate.open()?;
+    let count = read.wait().doing("wait for the read")?;
+    bed.check("the read read what it was asked for", count == HALF)?;
+    bed.observe("the read is complete", None)?;
+    let bytes = buffer.bytes();
+    bed.check_data("the parent sees what the device wrote", ON_THE_MEDIA, &bytes[..HALF])?;
+    bed.check("the parent sees what it wrote itself", bytes[HALF..] == BY_PARENT.bytes(HALF, HALF))?;
+    bed.check("the child has the page as it was when it was forked", child.ask(0)? == 1)?;
+    child.end()
+}
+
+/// What userspace and pinblk say about one page.
+fn check_same_frame(bed: &mut Bed, gate: &Gate, buffer: &Memory) -> Result<()> {
+    let held = gate.page(0, 0)?;
+    let frame = pagemap::frame_of(buffer, 0)?;
+    bed.check("the bio carries the page that the process has", held.state.pfn == frame)
+}
+
+fn dma_before_transfer(bed: &mut Bed) -> Result<()> {
+    let file = bed.file("data", ON_THE_MEDIA, 1)?;
+    let mapping = file.map()?;
+    mapping.fill(IN_THE_BUFFER);
+    let hold = bed.device().hold(&mapping, bed.acquisition())?;
+    let buffered = file.buffered()?;
+    let gate = bed.close_gate(Stage::Transfer, &Bios::writes().class(Class::PageCache))?;
+    let mut fsync = InFlight::fsync(&buffered)?;
+    gate.wait_for(1)?;
+    fsync.wait_until_asleep_in("folio_wait_writeback")?;
+    let held = bed.observe_gate("fsync has submitted the page", &gate)?;
+    bed.check("the page is under writeback", held.pages[0].dump.has_flag("writeback"))?;
+    bed.check("the page may be DMA-pinned", held.pages[0].state.maybe_dma_pinned)?;
+    let carried = gate.page(0, 0)?.state.pfn;
+    bed.check("the bio carries the held page", carried == hold.dump(0)?.pfn)?;
+    hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
+    bed.check("fsync has not returned", !fsync.is_complete())?;
+    gate.open()?;
+    fsync.wait().doing("wait for fsync")?;
+    let step = bed.observe("the device wrote the page, its data was copied, fsync returned", None)?;
+    let again = step.traffic_of(Direction::Write, Class::PageCache);
+    bed.check("nothing was written again", again.bios == 0)?;
+    hold.release(Release::Clean)?;
+    drop(mapping);
+    let found = bed.read_back(&file)?;
+    bed.check_data("the media hold what the device wrote, though nobody dirtied the page", BY_DEVICE, &found)
+}
