@@ -69,6 +69,7 @@ use kernel::{
 };
 use pin_init::pin_init_scope;
 use sys::{
+    layout,
     misc::SharedMiscDevice,
     workqueue::OwnedQueue, //
 };
@@ -101,6 +102,7 @@ struct Pinblk {
 impl kernel::InPlaceModule for Pinblk {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         pin_init_scope(move || {
+            layout::check()?;
             let disks = Arc::pin_init(Disks::new(), GFP_KERNEL)?;
             let delays = OwnedQueue::for_delays(module)?;
             let ends = OwnedQueue::for_reclaim(module)?;

@@ -123,6 +123,7 @@ impl Request {
             // The device writes into the memory of a read.
             writable: self.direction == Direction::Read,
             partial: false,
+            add: false,
         };
         Ok(Buffer {
             pages: CountedPages::acquire(counters, &how.path, &wanted)?,

@@ -12,9 +12,11 @@ use crate::{
         DMA_BYTES_MAX,
         DMA_DELAY_MAX,
         DMA_FILL,
+        HOLD_ADD,
         HOLD_PAGES_MAX,
         HOLD_PARTIAL,
         HOLD_WRITE,
+        MODE_GET,
         RELEASE_DIRTY,
         WAIT_NOT, //
     },
@@ -39,7 +41,8 @@ impl Control {
         let hold: abi::Hold = argument.read()?;
         if !(1..=HOLD_PAGES_MAX).contains(&hold.pages)
             || hold.times == 0
-            || hold.flags & !(HOLD_WRITE | HOLD_PARTIAL) != 0
+            || hold.flags & !(HOLD_WRITE | HOLD_PARTIAL | HOLD_ADD) != 0
+            || hold.flags & HOLD_ADD != 0 && hold.how.mode == MODE_GET
             || hold.reserved != 0
             || hold.address % abi::PAGE_SIZE != 0
         {
@@ -51,6 +54,7 @@ impl Control {
             times: hold.times,
             writable: hold.flags & HOLD_WRITE != 0,
             partial: hold.flags & HOLD_PARTIAL != 0,
+            add: hold.flags & HOLD_ADD != 0,
         };
         let held = Hold::acquire(&self.shared.holds, &How::parse(&hold.how)?, &wanted)?;
         let inserted = self.session.lock().holds.insert(held.clone());
@@ -76,7 +80,6 @@ impl Control {
     pub(super) fn dma(&self, argument: &Argument) -> Result {
         let dma: abi::Dma = argument.read()?;
         if dma.flags & !DMA_FILL != 0
-            || dma.pending != 0
             || dma.delay > DMA_DELAY_MAX
             || !(1..=DMA_BYTES_MAX).contains(&dma.length)
         {

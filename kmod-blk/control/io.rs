@@ -38,7 +38,7 @@ use kernel::{
 impl Control {
     pub(super) fn open_disk(&self, argument: &Argument) -> Result {
         let asked: abi::OpenDisk = argument.read()?;
-        if asked.handle != 0 || asked.reserved != 0 {
+        if asked.reserved != 0 {
             return Err(EINVAL);
         }
         let name = disk_name(&asked.disk)?;
@@ -69,10 +69,7 @@ impl Control {
 
     pub(super) fn io(&self, argument: &Argument) -> Result {
         let io: abi::Io = argument.read()?;
-        if io.flags & !(IO_WRITE | IO_EVENT) != 0
-            || io.pending != 0
-            || !(1..=IO_SEGMENTS_MAX).contains(&io.count)
-        {
+        if io.flags & !(IO_WRITE | IO_EVENT) != 0 || !(1..=IO_SEGMENTS_MAX).contains(&io.count) {
             return Err(EINVAL);
         }
         let event = match io.flags & IO_EVENT {

@@ -10,7 +10,8 @@ pub(crate) use super::calls::{
 use super::{
     calls::{
         Acquired,
-        Calls, //
+        Calls,
+        PINS_AT_ONCE, //
     },
     pages::Pages,
     process::{
@@ -76,6 +77,8 @@ pub(crate) struct Wanted {
     pub(crate) writable: bool,
     /// What could be acquired is kept if it is not all.
     pub(crate) partial: bool,
+    /// All times but the first are pins that are added to pinned folios.
+    pub(crate) add: bool,
 }
 
 /// User pages, kept until this is dropped.
@@ -183,8 +186,27 @@ impl<A: Acquisition> UserPages<A> {
         Ok(())
     }
 
+    /// Adds pins to the folios, as often as is wanted. When it fails, the times before are kept.
+    fn add(&mut self, wanted: &Wanted) -> Result {
+        let at_once = PINS_AT_ONCE.checked_div(wanted.count).unwrap_or(0).max(1) as u32;
+        while self.times < wanted.times {
+            if kernel::current!().signal_pending() {
+                return Err(EINTR);
+            }
+            let times = at_once.min(wanted.times - self.times);
+            A::add(&self.acquired, times)?;
+            // INVARIANT: That many acquisitions were added.
+            self.times += times;
+            let_others_run();
+        }
+        Ok(())
+    }
+
     /// Acquires each page again, as often as is wanted. When it fails, the times before are kept.
     fn repeat(&mut self, path: &Path, wanted: &Wanted) -> Result {
+        if wanted.add {
+            return self.add(wanted);
+        }
         if wanted.times == 1 {
             return Ok(());
         }
@@ -249,12 +271,10 @@ impl<A: Acquisition> UserPages<A> {
 
     /// Releases each page until it is acquired once.
     fn release_but_last(&mut self) {
-        while self.times > 1 {
-            // SAFETY: By the type invariant each page is acquired more than once.
-            unsafe { A::release(&self.acquired) };
-            self.times -= 1;
-            let_others_run();
-        }
+        let times = self.times - 1;
+        self.times = 1;
+        // SAFETY: By the type invariant each page is acquired that many times, and once more.
+        unsafe { A::release_times(&self.acquired, times) };
     }
 }
 

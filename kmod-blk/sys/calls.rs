@@ -5,10 +5,14 @@
 //! [`Acquired<A>`] names the set by which its pages were acquired, and each release takes only its
 //! own: a page that is released by the wrong call does not compile.
 
-use super::ffi;
+use super::{
+    ffi,
+    worker::let_others_run, //
+};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
+    error::to_result,
     ffi::{
         c_int,
         c_long,
@@ -61,6 +65,17 @@ pub(crate) trait Calls: Sized + 'static {
     /// Acquires by pin, which has no effect on the zero page.
     const IS_PIN: bool;
 
+    /// Acquires each page again, that many times, by adding pins to its folio: for each page and time
+    /// one. At most [`PINS_AT_ONCE`] pins, unless it is for one time. All of them or none.
+    fn add(acquired: &Acquired<Self>, times: u32) -> Result;
+
+    /// Releases each page that many times. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns as many acquisitions of each page, which are given up.
+    unsafe fn release_times(acquired: &Acquired<Self>, times: u32);
+
     /// Releases each page once.
     ///
     /// # Safety
@@ -85,6 +100,9 @@ pub(crate) enum Pin {}
 /// Pins for long (FOLL_PIN and FOLL_LONGTERM), as RDMA takes them.
 pub(crate) enum LongTerm {}
 
+/// The most pins that are added or released at once: their count times 1024 is far from overflowing.
+pub(super) const PINS_AT_ONCE: usize = 1 << 16;
+
 impl Calls for Get {
     const FLAGS: c_uint = 0;
     const FAST: Fast = bindings::get_user_pages_fast;
@@ -92,6 +110,18 @@ impl Calls for Get {
     const REMOTE: Remote = bindings::get_user_pages_remote;
     const IS_CHARGED: bool = false;
     const IS_PIN: bool = false;
+
+    fn add(_acquired: &Acquired<Self>, _times: u32) -> Result {
+        Err(EINVAL)
+    }
+
+    unsafe fn release_times(acquired: &Acquired<Self>, times: u32) {
+        for _ in 0..times {
+            // SAFETY: The caller's promise is ours, for each time.
+            unsafe { Self::release(acquired) };
+            let_others_run();
+        }
+    }
 
     unsafe fn release(acquired: &Acquired<Self>) {
         for page in acquired.pages.iter() {
@@ -118,6 +148,15 @@ impl Calls for Pin {
     const IS_CHARGED: bool = false;
     const IS_PIN: bool = true;
 
+    fn add(acquired: &Acquired<Self>, times: u32) -> Result {
+        add_pins(acquired, times)
+    }
+
+    unsafe fn release_times(acquired: &Acquired<Self>, times: u32) {
+        // SAFETY: The caller's promise is ours.
+        unsafe { unpin_times(acquired, times) };
+    }
+
     unsafe fn release(acquired: &Acquired<Self>) {
         // SAFETY: The caller's promise is ours.
         unsafe { unpin(acquired, false) };
@@ -136,6 +175,15 @@ impl Calls for LongTerm {
     const REMOTE: Remote = Pin::REMOTE;
     const IS_CHARGED: bool = true;
     const IS_PIN: bool = true;
+
+    fn add(acquired: &Acquired<Self>, times: u32) -> Result {
+        add_pins(acquired, times)
+    }
+
+    unsafe fn release_times(acquired: &Acquired<Self>, times: u32) {
+        // SAFETY: The caller's promise is ours.
+        unsafe { unpin_times(acquired, times) };
+    }
 
     unsafe fn release(acquired: &Acquired<Self>) {
         // SAFETY: The caller's promise is ours.
@@ -162,4 +210,47 @@ unsafe fn unpin<A: Pins>(acquired: &Acquired<A>, dirty: bool) {
     unsafe {
         bindings::unpin_user_pages_dirty_lock(pages.as_ptr().cast_mut(), pages.len(), dirty);
     }
+}
+
+/// # Safety
+///
+/// The caller owns that many pins of each page, which are given up.
+unsafe fn unpin_times<A: Pins>(acquired: &Acquired<A>, times: u32) {
+    for (folio, pages) in folios(acquired) {
+        let mut left = pages as u64 * u64::from(times);
+        while left > 0 {
+            let pins = left.min(PINS_AT_ONCE as u64);
+            // SAFETY: That is the safety requirement: the folio has as many pins of ours.
+            unsafe { bindings::unpin_user_folio(folio, pins as c_ulong) };
+            left -= pins;
+            let_others_run();
+        }
+    }
+}
+
+fn add_pins<A: Pins>(acquired: &Acquired<A>, times: u32) -> Result {
+    for (index, (folio, pages)) in folios(acquired).enumerate() {
+        let pins = pages as c_uint * times;
+        // SAFETY: The type says that we own a pin of the folio.
+        let added = to_result(unsafe { bindings::folio_add_pins(folio, pins) });
+        if added.is_err() {
+            for (folio, pages) in folios(acquired).take(index) {
+                // SAFETY: As many pins were added to it above.
+                unsafe { bindings::unpin_user_folio(folio, pages as c_ulong * times as c_ulong) };
+            }
+            return added;
+        }
+    }
+    Ok(())
+}
+
+/// The folios of pages, and how many of the pages that follow one another lie in each.
+fn folios<A>(acquired: &Acquired<A>) -> impl Iterator<Item = (*mut bindings::folio, usize)> + '_ {
+    // SAFETY: The type says that the page is acquired, which keeps it and its folio allocated.
+    let folio_of = |page: *mut bindings::page| unsafe { ffi::pinblk_page_folio(page) };
+    let is_same = move |one: &*mut bindings::page, other: &*mut bindings::page| {
+        folio_of(*one) == folio_of(*other)
+    };
+    let chunks = acquired.pages.as_slice().chunk_by(is_same);
+    chunks.map(move |pages| (folio_of(pages[0]), pages.len()))
 }

@@ -28,11 +28,7 @@ pub(crate) struct Process {
 impl Process {
     /// The current process. Fails with `ESRCH` for a thread without user memory.
     pub(crate) fn current() -> Result<Self> {
-        let task = kernel::current!();
-        Ok(Self {
-            mm: task.mm().ok_or(ESRCH)?.into(),
-            task: (&**task).into(),
-        })
+        Self::of((&**kernel::current!()).into())
     }
 
     /// The process or thread of that number in the current PID namespace.
@@ -51,20 +47,27 @@ impl Process {
         unsafe { bindings::put_pid(found) };
         let task = NonNull::new(task).ok_or(ESRCH)?;
         // SAFETY: The task was found with a reference that is now ours.
-        let task: ARef<Task> = unsafe { ARef::from_raw(task.cast()) };
-        // SAFETY: The task is alive.
-        let mm = NonNull::new(unsafe { bindings::get_task_mm(task.as_ptr()) }).ok_or(ESRCH)?;
-        // SAFETY: The memory was found with a reference to its users that is now ours.
-        let mm: ARef<MmWithUser> = unsafe { ARef::from_raw(mm.cast()) };
-        let is_own = kernel::current!()
-            .mm()
-            .is_some_and(|own| eq(own.as_raw(), mm.as_raw()));
+        let process = Self::of(unsafe { ARef::from_raw(task.cast()) })?;
+        let is_own = eq(process.mm.as_raw(), Self::current()?.mm.as_raw());
         // SAFETY: It has no requirement.
         if is_own || unsafe { bindings::capable(bindings::CAP_SYS_PTRACE as c_int) } {
-            Ok(Self { task, mm })
+            Ok(process)
         } else {
             Err(EPERM)
         }
+    }
+
+    /// Not by `CurrentTask::mm()`, which reads a field: bindgen may lay `task_struct` out in another
+    /// way than the C compiler does, and was seen to.
+    fn of(task: ARef<Task>) -> Result<Self> {
+        // SAFETY: The task is alive. A reference to the users of what is found is ours.
+        let mm = unsafe { bindings::get_task_mm(task.as_ptr()) };
+        let mm = NonNull::new(mm).ok_or(ESRCH)?;
+        Ok(Self {
+            task,
+            // SAFETY: See above.
+            mm: unsafe { ARef::from_raw(mm.cast()) },
+        })
     }
 
     /// Its memory.

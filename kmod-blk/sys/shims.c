@@ -54,6 +54,44 @@ void pinblk_delayed_work_init(struct delayed_work *work, work_func_t run)
 	INIT_DELAYED_WORK(work, run);
 }
 
+/* As sys/layout.rs has them: the size of a structure, then the offsets of its fields. */
+const size_t pinblk_layout[] = {
+	sizeof(struct bio),
+	offsetof(struct bio, bi_next),
+	offsetof(struct bio, bi_bdev),
+	offsetof(struct bio, bi_opf),
+	offsetof(struct bio, bi_flags),
+	offsetof(struct bio, bi_status),
+	offsetof(struct bio, bi_iter),
+	offsetof(struct bio, bi_end_io),
+	offsetof(struct bio, bi_private),
+	offsetof(struct bio, bi_vcnt),
+	offsetof(struct bio, bi_io_vec),
+	sizeof(struct bio_vec),
+	offsetof(struct bio_vec, bv_page),
+	offsetof(struct bio_vec, bv_len),
+	offsetof(struct bio_vec, bv_offset),
+	sizeof(struct block_device),
+	offsetof(struct block_device, bd_disk),
+	offsetof(struct block_device, bd_queue),
+	offsetof(struct block_device, bd_dev),
+	offsetof(struct block_device, bd_nr_sectors),
+	sizeof(struct gendisk),
+	offsetof(struct gendisk, disk_name),
+	offsetof(struct gendisk, flags),
+	offsetof(struct gendisk, fops),
+	offsetof(struct gendisk, private_data),
+	offsetof(struct gendisk, part0),
+	offsetof(struct gendisk, open_mutex),
+	sizeof(struct queue_limits),
+	sizeof(struct request_queue),
+	offsetof(struct request_queue, limits),
+	sizeof(struct address_space),
+	offsetof(struct address_space, host),
+	sizeof(struct inode),
+	offsetof(struct inode, i_mode),
+};
+
 void pinblk_cond_resched(void)
 {
 	cond_resched();

@@ -22,6 +22,8 @@ void *pinblk_frame_alloc(bool may_sleep);
 
 struct workqueue_struct *pinblk_reclaim_workqueue(void);
 void pinblk_delayed_work_init(struct delayed_work *work, work_func_t run);
+extern const size_t pinblk_layout[];
+
 void pinblk_cond_resched(void);
 
 struct dentry *pinblk_debugfs_directory(const char *name);

@@ -56,6 +56,10 @@ pub struct Acquire {
 pub const HOLD_WRITE: u32 = 1 << 0;
 /// Hold what could be acquired, if that is anything, instead of undoing it.
 pub const HOLD_PARTIAL: u32 = 1 << 1;
+/// Acquire the pages once as they are asked for, and the other times by `folio_add_pins()`, which adds
+/// pins to a folio that is pinned already. For pins only. Many of them are added at once: with
+/// [`HOLD_PARTIAL`] the last ones that there is room for may be missing.
+pub const HOLD_ADD: u32 = 1 << 2;
 
 /// Holds user pages until [`super::RELEASE`] or until the file is closed: all of them, or none unless
 /// [`HOLD_PARTIAL`] is set.
