@@ -59,6 +59,9 @@ pub enum FromGuest {
     Step(Box<Step>),
     /// A check of the scenario.
     Check(Check),
+    /// The kernel's log will have one more line that a rule picks and that contains this, as
+    /// [`crate::kernel_log::normalise`] leaves it: the scenario provokes it.
+    ExpectLog(String),
     /// The kernel lacks what the scenario needs.
     Skip(String),
     /// The scenario came to its end: what it said is all that it had to say.

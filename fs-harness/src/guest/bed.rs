@@ -12,6 +12,7 @@ use pinblk_abi as abi;
 
 use super::counters::Counters;
 use super::device::{Bios, Device, Gate, Hold, Stage};
+use super::disk::Disk;
 use super::error::{Doing, Error, Result};
 use super::file::TestFile;
 use super::kmsg::Tail;
@@ -74,6 +75,16 @@ impl Bed {
     pub fn close_gate(&self, stage: Stage, bios: &Bios) -> Result<Gate> {
         let none = || Error::Unexpected(format!("the setup '{}' has no disk", self.cell.setup));
         self.device.close_gate(self.site.disk().ok_or_else(none)?, stage, bios)
+    }
+
+    /// What is under test below the scenario.
+    pub fn setup(&self) -> Setup {
+        self.cell.setup
+    }
+
+    /// The disk below the setup, where there is one.
+    pub fn disk(&self) -> Option<&'static Disk> {
+        self.site.disk()
     }
 
     /// A file of whole pages that holds `pattern`, on the media and not in the page cache.
@@ -174,6 +185,12 @@ impl Bed {
             Err(error) => error.to_string(),
         };
         self.check_that(text, false, || found)
+    }
+
+    /// Says that the scenario will make the kernel write a line to its log that contains this, and that
+    /// would fail the cell otherwise. The cell fails if that line does not come.
+    pub fn expect_log(&mut self, line: &str) -> Result<()> {
+        send(&FromGuest::ExpectLog(line.to_owned()))
     }
 
     /// Records whether a property holds; the scenario goes on either way.

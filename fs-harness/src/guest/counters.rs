@@ -112,6 +112,11 @@ const CLASSES: [(Class, usize); abi::CLASSES] = [
 /// `nr_foll_pin_*`, after folding the per-CPU parts in: without that they lag.
 fn vmstat_pins() -> Result<Counted> {
     fs::write("/proc/sys/vm/stat_refresh", "1").doing("write /proc/sys/vm/stat_refresh")?;
+    pins_as_they_are()
+}
+
+/// `nr_foll_pin_*` without that: what is counted on a processor and not folded in is missing.
+pub fn pins_as_they_are() -> Result<Counted> {
     let text = fs::read_to_string("/proc/vmstat").doing("read /proc/vmstat")?;
     let value = |name: &str| {
         text.lines()

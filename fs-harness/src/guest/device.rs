@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::libc;
-use pinblk_abi as abi;
+pub use pinblk_abi as abi;
 
 use super::disk::Disk;
 use super::error::{Doing, Error, Result};
@@ -31,10 +31,15 @@ const CONTROL: &str = "/dev/pinblk-control";
 pub struct Device(Rc<File>);
 
 impl Device {
+    /// Opens the control device and says nothing, as no careful program does.
+    pub fn open_mute() -> Result<Self> {
+        let file = File::options().read(true).write(true).open(CONTROL).doing(format!("open {CONTROL}"))?;
+        Ok(Self(Rc::new(file)))
+    }
+
     /// Opens the control device and agrees on the version of the interface.
     pub fn open() -> Result<Self> {
-        let file = File::options().read(true).write(true).open(CONTROL).doing(format!("open {CONTROL}"))?;
-        let device = Self(Rc::new(file));
+        let device = Self::open_mute()?;
         let mut hello = abi::Hello { version: abi::VERSION, reserved: 0 };
         device.call(abi::HELLO, &mut hello).doing("greet pinblk")?;
         if hello.version != abi::VERSION {
@@ -61,6 +66,16 @@ impl Device {
         let mut statistics = abi::HoldStatistics::default();
         self.call(abi::HOLD_STATISTICS, &mut statistics).doing("read the statistics of holds")?;
         Ok(statistics)
+    }
+
+    /// Any request with any structure, for the driver to find fault with.
+    ///
+    /// # Safety
+    ///
+    /// Whatever the request writes to must be there for it: `argument`, if the number says that it is
+    /// as large, and every address in it, unless the request is refused.
+    pub unsafe fn request<T>(&self, number: u32, argument: &mut T) -> Result<()> {
+        self.call(number, argument).doing(format!("make the request {number:#x}"))
     }
 
     pub(super) fn call<T>(&self, request: u32, argument: &mut T) -> io::Result<()> {

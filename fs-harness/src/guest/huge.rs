@@ -20,12 +20,20 @@ pub const HUGE_PAGES: usize = 512;
 
 const HUGE: usize = HUGE_PAGES * PAGE;
 
+/// Where the kernel is told when to use transparent huge pages: by itself it does not in a machine of
+/// less than 512 MiB.
+const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage";
+
 /// Where the kernel is told how many pages to set apart for hugetlb.
 const POOL: &str = "/proc/sys/vm/nr_hugepages";
 
 impl Memory {
     /// Anonymous memory, not yet touched, that can become one transparent huge page.
     pub fn huge() -> Result<Self> {
+        for (setting, value) in [("enabled", "madvise"), ("defrag", "madvise"), ("use_zero_page", "1")] {
+            let path = format!("{TRANSPARENT}/{setting}");
+            fs::write(&path, value).doing(format!("write {value} to {path}"))?;
+        }
         let twice = NonZeroUsize::new(2 * HUGE).unwrap_or(NonZeroUsize::MIN);
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice replaces no other.

@@ -147,14 +147,27 @@ fn verdict(seen: &Seen) -> Ending {
     let Some((outcome, _)) = seen.verdicts.first() else {
         return (OutcomeKind::HarnessError, "the guest ended without a verdict".to_owned());
     };
-    let fault = seen.log.iter().find_map(|record| Some((kernel_log::rule_for(record)?, record)));
-    match (outcome.kind, fault) {
-        (OutcomeKind::Passed | OutcomeKind::Skipped, Some((rule, record))) => {
-            let line = kernel_log::normalise(&record.text);
-            (OutcomeKind::Failed, format!("{}: the kernel's log says '{line}'", rule.reason))
-        }
+    match (outcome.kind, log_fault(seen)) {
+        (OutcomeKind::Passed | OutcomeKind::Skipped, Some(fault)) => (OutcomeKind::Failed, fault),
         (kind, _) => (kind, outcome.detail.clone()),
     }
+}
+
+/// A line that fails a cell and that the scenario did not provoke, or one that it did and that is not there.
+fn log_fault(seen: &Seen) -> Option<String> {
+    let mut expected = seen.expected_log.clone();
+    for record in &seen.log {
+        let Some(rule) = kernel_log::rule_for(record) else { continue };
+        let line = kernel_log::normalise(&record.text);
+        match expected.iter().position(|part| line.contains(part.as_str())) {
+            Some(at) => {
+                expected.remove(at);
+            }
+            None => return Some(format!("{}: the kernel's log says '{line}'", rule.reason)),
+        }
+    }
+    let missing = expected.first()?;
+    Some(format!("the kernel's log lacks what the scenario provokes: '{missing}'"))
 }
 
 fn killed(seen: &Seen) -> Option<String> {

@@ -47,6 +47,8 @@ pub struct Seen {
     pub steps: Vec<Step>,
     /// Checks, in order.
     pub checks: Vec<Check>,
+    /// Lines of the kernel's log that the scenario provokes, one each.
+    pub expected_log: Vec<String>,
     /// How a program of the user's ended: its exit code, and why it could not be started, if so.
     pub exited: Option<(u8, String)>,
     /// The user interrupted a program, or nobody hears what it writes any more.
@@ -363,6 +365,7 @@ impl Guest<'_> {
                 self.seen.steps.push((**step).clone());
             }
             FromGuest::Check(check) => self.seen.checks.push(check.clone()),
+            FromGuest::ExpectLog(line) => self.seen.expected_log.push(line.clone()),
             FromGuest::Skip(_) => {}
             FromGuest::Finished => self.seen.finished = true,
             FromGuest::Exited { code, problem } => {

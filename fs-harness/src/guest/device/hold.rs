@@ -18,6 +18,7 @@ pub struct Take {
     times: u32,
     writable: bool,
     partial: bool,
+    add: bool,
 }
 
 /// How the kernel gets at the pages.
@@ -34,7 +35,7 @@ pub enum Path {
 impl Take {
     /// Once, by the fast path, to be written to by the device, all or nothing.
     pub fn by(acquisition: Acquisition) -> Self {
-        Self { acquisition, path: Path::Fast, times: 1, writable: true, partial: false }
+        Self { acquisition, path: Path::Fast, times: 1, writable: true, partial: false, add: false }
     }
 
     /// By another path.
@@ -47,6 +48,12 @@ impl Take {
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         Self { times, ..self }
+    }
+
+    /// All times but the first are pins that the kernel adds to pinned folios, many at once.
+    #[must_use]
+    pub fn adding(self) -> Self {
+        Self { add: true, ..self }
     }
 
     /// The device will only read the pages.
@@ -81,7 +88,9 @@ impl Take {
 
     fn flags(self) -> u32 {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        flag(self.writable, abi::HOLD_WRITE) | flag(self.partial, abi::HOLD_PARTIAL)
+        flag(self.writable, abi::HOLD_WRITE)
+            | flag(self.partial, abi::HOLD_PARTIAL)
+            | flag(self.add, abi::HOLD_ADD)
     }
 }
 
@@ -128,6 +137,11 @@ pub enum Release {
 }
 
 impl Hold {
+    /// Its number in the interface.
+    pub fn handle(&self) -> u32 {
+        self.handle
+    }
+
     /// Number of pages.
     pub fn pages(&self) -> u32 {
         self.pages

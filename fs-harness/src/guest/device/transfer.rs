@@ -34,6 +34,11 @@ impl Device {
 }
 
 impl OpenDisk {
+    /// Its number in the interface.
+    pub fn handle(&self) -> u32 {
+        self.handle
+    }
+
     /// Begins to read from byte `offset` of the disk into memory, or to write from memory to there.
     ///
     /// The memory may go before the end: the driver keeps its pages.

@@ -176,3 +176,27 @@ fn a_warning_in_the_log_fails_a_cell_that_passed() {
         "a WARN fired: the kernel's log says 'WARNING: mm/gup.c at try_get_folio CPU#<n>: init/<pid>'",
     );
 }
+
+#[test]
+fn a_line_that_the_scenario_provokes_is_expected_once() {
+    let warning = "WARNING: mm/gup.c:80 at try_get_folio+0x41/0x60, CPU#1: init/74";
+    let expected = || "WARNING: mm/gup.c at try_get_folio".to_owned();
+    let said = |times: u64| {
+        move |seen: &mut Seen| {
+            seen.expected_log = vec![expected()];
+            seen.log = (0..times).map(|seq| record(seq, warning)).collect();
+            seen.log.push(record(times, "the mark"));
+        }
+    };
+    check(said(1), OutcomeKind::Passed, "");
+    check(
+        said(0),
+        OutcomeKind::Failed,
+        "the kernel's log lacks what the scenario provokes: 'WARNING: mm/gup.c at try_get_folio'",
+    );
+    check(
+        said(2),
+        OutcomeKind::Failed,
+        "a WARN fired: the kernel's log says 'WARNING: mm/gup.c at try_get_folio CPU#<n>: init/<pid>'",
+    );
+}
