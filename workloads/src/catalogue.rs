@@ -27,16 +27,31 @@ pub struct Scenario {
     pub run: fn(&mut Bed) -> Result<()>,
 }
 
+/// Why a scenario with memory alone runs on the setup `none` only.
+pub(crate) const NO_FILE: &[(Setup, &str)] = &[
+    (Setup::Bdev, "anonymous memory only: no device takes part"),
+    (Setup::Ext4, "anonymous memory only: no file takes part"),
+    (Setup::Xfs, "anonymous memory only: no file takes part"),
+    (Setup::FuseDirectExt4, "anonymous memory only: no file takes part"),
+];
+
 /// The scenarios of the catalogue, by area.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     [
+        crate::bad_input::SCENARIOS,
         crate::counting::SCENARIOS,
+        crate::delayed::SCENARIOS,
         crate::direct_io::SCENARIOS,
         crate::fuse::SCENARIOS,
         crate::hold::SCENARIOS,
+        crate::huge::SCENARIOS,
         crate::in_flight::SCENARIOS,
         crate::media::SCENARIOS,
+        crate::overflow::SCENARIOS,
+        crate::process::SCENARIOS,
         crate::removal::SCENARIOS,
+        crate::transfer::SCENARIOS,
+        crate::transfer_in_flight::SCENARIOS,
     ]
     .into_iter()
     .flatten()

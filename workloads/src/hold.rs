@@ -3,12 +3,14 @@
 //! A page of a file is held by a device over its writeback: the heart of the matter.
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
-use fs_harness::guest::device::{Hold, Release};
+use fs_harness::guest::device::{Hold, Path, Release, Take};
 use fs_harness::guest::file::TestFile;
 use fs_harness::guest::memory::Memory;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Direction, Step};
+use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use crate::catalogue::Scenario;
 
@@ -45,6 +47,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         not: NOT,
         run: released_clean,
     },
+    Scenario {
+        name: "longterm_file",
+        row: None,
+        about: "A shared mapping of a file cannot be pinned for writing for long, but it can be pinned, and so can a private one.",
+        source: "mm/gup.c: writable_file_mapping_allowed(), gup_fast_folio_allowed()",
+        setups: &[Setup::Ext4, Setup::Xfs],
+        acquisitions: &[Acquisition::LongTerm],
+        policies: &[Policy::Observe],
+        not: NOT,
+        run: longterm_file,
+    },
 ];
 
 fn released_dirty(bed: &mut Bed) -> Result<()> {
@@ -73,6 +86,25 @@ fn released_clean(bed: &mut Bed) -> Result<()> {
         BY_PROCESSOR,
         &found,
     )
+}
+
+fn longterm_file(bed: &mut Bed) -> Result<()> {
+    let file = bed.file("data", BEFORE, 1)?;
+    let mapping = file.map()?;
+    for (name, path) in [("fast", Path::Fast), ("slow", Path::Slow), ("remote", Path::Remote(Pid::this()))] {
+        let long = bed.device().hold(&mapping, Take::by(bed.acquisition()).path(path));
+        bed.check_refused(
+            &format!("for long, by the {name} path, it is refused with EFAULT"),
+            Errno::EFAULT,
+            long,
+        )?;
+    }
+    let short = bed.device().hold(&mapping, Acquisition::Pin)?;
+    bed.observe("the page is pinned, and not for long", Some(&short))?;
+    short.release(Release::Clean)?;
+    let reading = bed.device().hold(&mapping, Take::by(bed.acquisition()).read_only())?;
+    bed.observe("the page is pinned for long, for reading", Some(&reading))?;
+    reading.release(Release::Clean)
 }
 
 /// The page is dirtied by the processor, held, cleaned by fsync, and then written by the device.

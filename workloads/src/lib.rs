@@ -2,12 +2,19 @@
 
 //! The scenarios, a file for each way in which pages are taken, and the catalogue of cells.
 
+mod bad_input;
 pub mod catalogue;
 mod counting;
+mod delayed;
 mod direct_io;
 mod fuse;
 mod hold;
+mod huge;
 mod in_flight;
 mod media;
+mod overflow;
+mod process;
 mod removal;
 mod selftest;
+mod transfer;
+mod transfer_in_flight;

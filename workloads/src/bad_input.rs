@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What pinblk answers to what no careful program asks for.
+
+mod holds;
+mod transfers;
+
+use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::guest::device::{Device, abi};
+use fs_harness::guest::memory::{Memory, PAGE};
+use fs_harness::guest::{Bed, Result};
+use nix::errno::Errno;
+use nix::sys::mman::ProtFlags;
+
+use crate::catalogue::{NO_FILE, Scenario};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "bad_input_holds",
+        row: None,
+        about: "Bad addresses, lengths, processes, handles, flags and versions are refused with the errno that is documented, and leave nothing behind.",
+        source: "kmod-blk/abi/src/hold.rs",
+        setups: &[Setup::None],
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: NO_FILE,
+        run: holds::run,
+    },
+    Scenario {
+        name: "bad_input_transfers",
+        row: None,
+        about: "The same for the driver's own I/O.",
+        source: "kmod-blk/abi/src/io.rs",
+        setups: &[Setup::Bdev],
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: &[
+            (Setup::None, "there is no disk"),
+            (Setup::Ext4, "the driver does not write to a disk that is mounted"),
+            (Setup::Xfs, "the driver does not write to a disk that is mounted"),
+            (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
+        ],
+        run: transfers::run,
+    },
+];
+
+/// An address of the kernel's own memory: the beginning of its direct mapping.
+const KERNEL: u64 = 0xffff_8880_0000_0000;
+/// An address that no x86-64 processor has.
+const NOT_CANONICAL: u64 = 0x8000_0000_0000_0000;
+/// The last page of the address space.
+const LAST_PAGE: u64 = u64::MAX - PAGE as u64 + 1;
+
+/// Addresses at which there is nothing for a process to have, or not for writing, in words.
+fn bad_addresses(memory: &Memory) -> Result<Vec<(&'static str, u64)>> {
+    // The scenario's memory begins with a page that may not be touched and one that may be read.
+    memory.protect(0, 1, ProtFlags::PROT_NONE)?;
+    memory.protect(1, 1, ProtFlags::PROT_READ)?;
+    let gone = Memory::anonymous(1)?.address();
+    Ok(vec![
+        ("null", 0),
+        ("memory that was unmapped", gone),
+        ("memory without any permission", memory.address()),
+        ("the kernel's memory", KERNEL),
+        ("an address that is none", NOT_CANONICAL),
+        ("the last page of all", LAST_PAGE),
+    ])
+}
+
+/// Makes a request that must be refused with an errno.
+fn refuse<T>(bed: &mut Bed, what: &str, with: Errno, number: u32, mut argument: T) -> Result<()> {
+    refuse_on(bed, &bed.device().clone(), what, with, number, &mut argument)
+}
+
+/// The same on another open file.
+fn refuse_on<T>(
+    bed: &mut Bed,
+    device: &Device,
+    what: &str,
+    with: Errno,
+    number: u32,
+    argument: &mut T,
+) -> Result<()> {
+    // SAFETY: the argument is of the type that the number was made from, or larger. If a request that
+    // must be refused is not, its scenario has failed, whatever it wrote to.
+    let answer = unsafe { device.request(number, argument) };
+    bed.check_refused(&format!("{what}: {with:?}"), with, answer)
+}
+
+/// How pages are pinned by the fast path.
+const PIN: abi::Acquire = abi::Acquire { mode: abi::MODE_PIN, path: abi::PATH_FAST, pid: 0 };
