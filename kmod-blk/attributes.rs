@@ -117,7 +117,6 @@ const ATTRIBUTES: &[Attribute] = &[
     },
     Attribute {
         name: "power_cut",
-        busy: "is busy",
         show: |item, text| {
             show(
                 text,
@@ -190,6 +189,8 @@ fn explain(item: &DiskItem, attribute: &Attribute, error: Error) {
         pr_warn!("{disk}: {name} {}\n", attribute.busy);
     } else if error == ENODEV {
         pr_warn!("{disk}: {name} can be written only while the power is on\n");
+    } else if error == ENOSPC {
+        pr_warn!("{disk}: {name} has no room for another\n");
     } else if error == EEXIST {
         pr_warn!("{disk}: there is a disk of that name already\n");
     } else {

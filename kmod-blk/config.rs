@@ -15,7 +15,8 @@ use crate::{
             Directory,
             ReportFile, //
         },
-        gendisk::GenDisk, //
+        gendisk::GenDisk,
+        workqueue::QueueHandle, //
     }, //
 };
 use kernel::{
@@ -38,11 +39,16 @@ pub(crate) struct Config {
     disks: Arc<Disks>,
     /// In debugfs, where each disk shows its counters.
     reports: Arc<Directory>,
+    /// Where late transfers are done.
+    queue: QueueHandle,
 }
 
 impl Config {
     /// Registers the directory.
-    pub(crate) fn register(disks: Arc<Disks>) -> impl PinInit<Subsystem<Self>, Error> {
+    pub(crate) fn register(
+        disks: Arc<Disks>,
+        queue: QueueHandle,
+    ) -> impl PinInit<Subsystem<Self>, Error> {
         let item_type = configfs_attrs! {
             container: Subsystem<Config>,
             data: Config,
@@ -50,7 +56,11 @@ impl Config {
             attributes: [],
         };
         let config = Arc::new(Directory::new(c"pinblk"), GFP_KERNEL)
-            .map(|reports| Self { disks, reports })
+            .map(|reports| Self {
+                disks,
+                reports,
+                queue,
+            })
             .map_err(Error::from);
         Subsystem::new(c"pinblk", item_type, config)
     }
@@ -83,7 +93,7 @@ impl GroupOperations for Config {
         Ok(Group::new(
             name.try_into()?,
             item_type,
-            DiskItem::new(disk_name, self.disks.clone(), self.reports.clone()),
+            DiskItem::new(disk_name, self),
         ))
     }
 }
@@ -100,6 +110,7 @@ pub(crate) struct DiskItem {
     name: DiskName,
     disks: Arc<Disks>,
     reports: Arc<Directory>,
+    queue: QueueHandle,
     #[pin]
     state: Mutex<State>,
 }
@@ -121,15 +132,13 @@ struct LiveDisk {
 }
 
 impl DiskItem {
-    fn new(
-        name: DiskName,
-        disks: Arc<Disks>,
-        reports: Arc<Directory>,
-    ) -> impl PinInit<Self, Error> {
+    fn new(name: DiskName, config: &Config) -> impl PinInit<Self, Error> {
+        let (disks, reports, queue) = (config.disks.clone(), config.reports.clone(), config.queue);
         try_pin_init!(Self {
             name,
             disks,
             reports,
+            queue,
             state <- new_mutex!(State::default()),
         })
     }
@@ -166,7 +175,7 @@ impl DiskItem {
         if state.live.is_some() {
             return Ok(());
         }
-        let disk = Arc::pin_init(Disk::new(&state.settings), GFP_KERNEL)?;
+        let disk = Arc::pin_init(Disk::new(&state.settings, self.queue), GFP_KERNEL)?;
         let entry = self.disks.enter(self.name, disk.clone())?;
         let report = self.reports.file(self.name.as_c_str(), disk.clone());
         // The disk comes last: it is opened and read as soon as it is there, so nothing may fail

@@ -25,7 +25,8 @@ use crate::{
         bio::Bio,
         bio_queue::BioQueue,
         gendisk::BioDevice,
-        worker::let_others_run, //
+        worker::let_others_run,
+        workqueue::QueueHandle, //
     }, //
 };
 use kernel::{
@@ -46,14 +47,14 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// A disk on which nothing was ever written.
-    pub(crate) fn new(settings: &Settings) -> impl PinInit<Self, Error> + '_ {
+    /// A disk on which nothing was ever written. Late transfers are done on `queue`.
+    pub(crate) fn new(settings: &Settings, queue: QueueHandle) -> impl PinInit<Self, Error> + '_ {
         try_pin_init!(Self {
             media: Arc::pin_init(Media::new(settings), GFP_KERNEL)?,
             gates <- Gates::new(),
             late: match settings.late_ms {
                 0 => None,
-                milliseconds => Some(Late::new(media, milliseconds)?),
+                milliseconds => Some(Late::new(media, queue, milliseconds)?),
             },
         })
     }

@@ -15,7 +15,8 @@ use crate::{
         delayed::{
             Delayed,
             Task, //
-        }, //
+        },
+        workqueue::QueueHandle, //
     }, //
 };
 use core::mem::take;
@@ -56,8 +57,9 @@ struct Waiting {
 }
 
 impl Late {
-    /// A worker that comes after that many milliseconds.
-    pub(crate) fn new(media: &Arc<Media>, milliseconds: u32) -> Result<Self> {
+    /// A worker that comes after that many milliseconds. The queue must get on when memory is full:
+    /// reclaim may wait for what is transferred.
+    pub(crate) fn new(media: &Arc<Media>, queue: QueueHandle, milliseconds: u32) -> Result<Self> {
         let transfer = Arc::pin_init(
             pin_init!(Transfer {
                 media: media.clone(),
@@ -66,7 +68,7 @@ impl Late {
             GFP_KERNEL,
         )?;
         Ok(Self {
-            worker: Delayed::new(milliseconds, transfer.clone())?,
+            worker: Delayed::new(queue, milliseconds, transfer.clone())?,
             transfer,
         })
     }

@@ -85,9 +85,9 @@ module! {
 /// The loaded module.
 ///
 /// It goes when nothing uses it: a directory of a disk in configfs, an open or mounted disk, also a
-/// removed one, and an open control file each hold a reference to the module. No bio is kept beyond
-/// its submission, so once a disk is removed none is left; no hold outlives its control file; and
-/// what is queued to a worker is waited for.
+/// removed one, and an open control file each hold a reference to the module. Whatever
+/// bio is kept beyond its submission is completed before its disk is removed; no hold and no gate
+/// outlives its control file; and what is queued to a worker is waited for.
 #[pin_data]
 struct Pinblk {
     #[pin]
@@ -112,11 +112,12 @@ impl kernel::InPlaceModule for Pinblk {
                 delays: delays.handle(),
                 ends: ends.handle(),
             };
+            let queue = ends.handle();
             // The directory comes last: disks are made in it as soon as it is there, so nothing may
             // fail after it.
             Ok(try_pin_init!(Self {
                 _control <- SharedMiscDevice::register(c"pinblk-control", shared),
-                _config <- Config::register(disks),
+                _config <- Config::register(disks, queue),
                 _delays: delays,
                 _ends: ends,
             }))

@@ -86,12 +86,18 @@ impl Data {
             _ => return None,
         };
         let first = bio.segments().next()?;
+        let user_pinned = bio.is_page_pinned();
         let class = classify(&Facts {
             direction,
-            user_pinned: bio.is_page_pinned(),
+            user_pinned,
             metadata: bio.is_metadata(),
             idle: bio.is_idle(),
-            first_page: first.page().folio().map_or(Owner::Other, Folio::owner),
+            first_page: if user_pinned {
+                // It does not matter then, and to look costs time.
+                Owner::Other
+            } else {
+                first.page().folio().map_or(Owner::Other, Folio::owner)
+            },
         });
         let mut data = Self {
             direction,
@@ -102,9 +108,7 @@ impl Data {
         };
         for segment in bio.segments() {
             data.pages += 1;
-            if segment.page().folio().is_some_and(Folio::maybe_dma_pinned) {
-                data.pinned_pages += 1;
-            }
+            data.pinned_pages += u64::from(segment.page().maybe_dma_pinned());
         }
         Some(data)
     }

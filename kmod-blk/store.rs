@@ -159,23 +159,20 @@ impl Visit<'_> {
     /// The shard that has this leaf.
     fn layers(&mut self, leaf: u64) -> Result<&mut Layers<PageTree>> {
         let index = (leaf % SHARDS as u64) as usize;
-        let here = match self.here.take() {
-            Some((at, shard)) if at == index => shard,
-            elsewhere => {
-                // One at a time: nobody waits for a shard while holding another.
-                drop(elsewhere);
-                let shard = &self.store.shards[index];
-                match self.patience {
-                    Patience::NoWait => shard.try_lock().ok_or(EAGAIN)?,
-                    Patience::MaySleep => shard.lock(),
-                }
-            }
-        };
-        let (_, shard) = self.here.insert((index, here));
-        if shard.dead {
-            return Err(EIO);
+        if self.here.as_ref().is_none_or(|(at, _)| *at != index) {
+            // One at a time: nobody waits for a shard while holding another.
+            self.here = None;
+            let shard = &self.store.shards[index];
+            let shard = match self.patience {
+                Patience::NoWait => shard.try_lock().ok_or(EAGAIN)?,
+                Patience::MaySleep => shard.lock(),
+            };
+            self.here = Some((index, shard));
         }
-        Ok(&mut shard.layers)
+        match &mut self.here {
+            Some((_, shard)) if !shard.dead => Ok(&mut shard.layers),
+            _ => Err(EIO),
+        }
     }
 }
 

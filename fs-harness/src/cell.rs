@@ -57,6 +57,8 @@ named! {
         Ext4 = "ext4",
         /// XFS with its defaults.
         Xfs = "xfs",
+        /// XFS on a disk that wants stable pages.
+        XfsStable = "xfs-stable",
         /// A FUSE filesystem with direct I/O, whose backing files are on ext4.
         FuseDirectExt4 = "fuse-direct-ext4",
     }
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "'dio_write::zfs::kernel::observe' names the setup 'zfs', which does not exist; \
-             there are: none, bdev, ext4, xfs, fuse-direct-ext4"
+             there are: none, bdev, ext4, xfs, xfs-stable, fuse-direct-ext4"
         );
         assert_eq!("dio_write".parse::<Cell>(), Err(NameError::Form("dio_write".into())));
     }

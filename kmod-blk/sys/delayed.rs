@@ -2,7 +2,10 @@
 
 //! Something that a worker does a while after it was asked for.
 
-use super::ffi;
+use super::{
+    ffi,
+    workqueue::QueueHandle, //
+};
 use kernel::{
     bindings,
     prelude::*,
@@ -23,7 +26,7 @@ pub(crate) trait Task: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `item.work` is initialized, and queued only on `item.queue`, which this owns.
+/// `item.work` is initialized, and queued only on `item.queue`.
 pub(crate) struct Delayed<T: Task> {
     item: KBox<Item<T>>,
 }
@@ -32,26 +35,19 @@ pub(crate) struct Delayed<T: Task> {
 #[repr(C)]
 struct Item<T> {
     work: Opaque<bindings::delayed_work>,
-    /// With a thread of its own for when there is no memory for another: memory reclaim may wait for
-    /// what is done here.
-    queue: *mut bindings::workqueue_struct,
+    queue: QueueHandle,
     delay: Jiffies,
     task: T,
 }
 
-// SAFETY: The work item and the queue may be used from any thread, and the task is `Send` and `Sync`.
+// SAFETY: The work item may be used from any thread, and the task is `Send` and `Sync`.
 unsafe impl<T: Task> Send for Delayed<T> {}
 // SAFETY: As above.
 unsafe impl<T: Task> Sync for Delayed<T> {}
 
 impl<T: Task> Delayed<T> {
-    /// Prepares a task that runs `milliseconds` after it was asked for.
-    pub(crate) fn new(milliseconds: u32, task: T) -> Result<Self> {
-        // SAFETY: The shim has no requirement but a context that may sleep.
-        let queue = unsafe { ffi::pinblk_reclaim_workqueue() };
-        if queue.is_null() {
-            return Err(ENOMEM);
-        }
+    /// Prepares a task that runs on `queue`, `milliseconds` after it was asked for.
+    pub(crate) fn new(queue: QueueHandle, milliseconds: u32, task: T) -> Result<Self> {
         let item = KBox::new(
             Item {
                 work: Opaque::uninit(),
@@ -60,11 +56,7 @@ impl<T: Task> Delayed<T> {
                 task,
             },
             GFP_KERNEL,
-        )
-        .inspect_err(|_| {
-            // SAFETY: It was made above, and nothing was queued.
-            unsafe { bindings::destroy_workqueue(queue) };
-        })?;
+        )?;
         // SAFETY: `work` is memory for a delayed work item; `run` is told its address.
         unsafe { ffi::pinblk_delayed_work_init(item.work.get(), Some(run::<T>)) };
         // INVARIANT: It was initialized just now.
@@ -74,7 +66,7 @@ impl<T: Task> Delayed<T> {
     /// Has the task run after its while, unless it is already going to.
     pub(crate) fn ask(&self) {
         // SAFETY: By the type invariant.
-        unsafe { queue(&self.item) };
+        unsafe { enqueue(&self.item) };
     }
 }
 
@@ -83,20 +75,18 @@ impl<T: Task> Drop for Delayed<T> {
         // After this the task neither runs nor will run, also if it asked for another time.
         // SAFETY: By the type invariant; this context may sleep.
         unsafe { bindings::cancel_delayed_work_sync(self.item.work.get()) };
-        // SAFETY: By the type invariant, and nothing is queued there any more.
-        unsafe { bindings::destroy_workqueue(self.item.queue) };
     }
 }
 
 /// # Safety
 ///
 /// The item must be that of a [`Delayed`] which is not dropped before the task has run.
-unsafe fn queue<T>(item: &Item<T>) {
+unsafe fn enqueue<T>(item: &Item<T>) {
     // SAFETY: By the safety requirement work and queue are initialized.
     unsafe {
         bindings::queue_delayed_work_on(
             bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-            item.queue,
+            item.queue.as_ptr(),
             item.work.get(),
             item.delay,
         );
@@ -112,6 +102,6 @@ unsafe extern "C" fn run<T: Task>(work: *mut bindings::work_struct) {
     let item = unsafe { &*work.cast::<Item<T>>() };
     if item.task.run() {
         // SAFETY: Whoever drops the `Delayed` waits for this function.
-        unsafe { queue(item) };
+        unsafe { enqueue(item) };
     }
 }

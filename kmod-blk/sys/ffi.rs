@@ -33,7 +33,6 @@ unsafe extern "C" {
 
     pub(super) fn pinblk_frame_alloc(may_sleep: bool) -> *mut c_void;
 
-    pub(super) fn pinblk_reclaim_workqueue() -> *mut bindings::workqueue_struct;
     pub(super) fn pinblk_delayed_work_init(
         work: *mut bindings::delayed_work,
         run: bindings::work_func_t,
@@ -82,6 +81,7 @@ unsafe extern "C" {
     pub(super) fn pinblk_put_page(page: *mut bindings::page);
     pub(super) fn pinblk_page_to_pfn(page: *const bindings::page) -> c_ulong;
     pub(super) fn pinblk_page_mapcount(page: *const bindings::page) -> c_int;
+    pub(super) fn pinblk_page_maybe_dma_pinned(page: *mut bindings::page) -> bool;
     pub(super) fn pinblk_page_folio(page: *mut bindings::page) -> *mut bindings::folio;
 
     pub(super) fn pinblk_folio_is_typed(folio: *const bindings::folio) -> bool;

@@ -44,11 +44,6 @@ void *pinblk_frame_alloc(bool may_sleep)
 	return (void *)get_zeroed_page(gfp | __GFP_NOWARN);
 }
 
-struct workqueue_struct *pinblk_reclaim_workqueue(void)
-{
-	return alloc_workqueue("pinblk", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-}
-
 void pinblk_delayed_work_init(struct delayed_work *work, work_func_t run)
 {
 	INIT_DELAYED_WORK(work, run);
@@ -207,6 +202,14 @@ struct folio *pinblk_page_folio(struct page *page)
 bool pinblk_folio_is_typed(const struct folio *folio)
 {
 	return page_has_type(&folio->page) && !folio_test_hugetlb(folio);
+}
+
+/* Every page of every bio is asked this, so it is one call. */
+bool pinblk_page_maybe_dma_pinned(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return !pinblk_folio_is_typed(folio) && folio_maybe_dma_pinned(folio);
 }
 
 unsigned long pinblk_folio_page_index(const struct folio *folio,

@@ -20,7 +20,6 @@ void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
 
 void *pinblk_frame_alloc(bool may_sleep);
 
-struct workqueue_struct *pinblk_reclaim_workqueue(void);
 void pinblk_delayed_work_init(struct delayed_work *work, work_func_t run);
 extern const size_t pinblk_layout[];
 
@@ -51,6 +50,7 @@ bool pinblk_is_zero_page(const struct page *page);
 void pinblk_put_page(struct page *page);
 unsigned long pinblk_page_to_pfn(const struct page *page);
 int pinblk_page_mapcount(const struct page *page);
+bool pinblk_page_maybe_dma_pinned(struct page *page);
 struct folio *pinblk_page_folio(struct page *page);
 
 bool pinblk_folio_is_typed(const struct folio *folio);

@@ -74,6 +74,13 @@ unsafe impl Send for QueueHandle {}
 // SAFETY: As above.
 unsafe impl Sync for QueueHandle {}
 
+impl QueueHandle {
+    /// The queue, for the kernel.
+    pub(super) fn as_ptr(self) -> *mut bindings::workqueue_struct {
+        self.0.as_ptr()
+    }
+}
+
 impl Deref for QueueHandle {
     type Target = Queue;
 

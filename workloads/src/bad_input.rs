@@ -38,6 +38,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::None, "there is no disk"),
             (Setup::Ext4, "the driver does not write to a disk that is mounted"),
             (Setup::Xfs, "the driver does not write to a disk that is mounted"),
+            (Setup::XfsStable, "the driver does not write to a disk that is mounted"),
             (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
         ],
         run: transfers::run,

@@ -32,6 +32,7 @@ pub(crate) const NO_FILE: &[(Setup, &str)] = &[
     (Setup::Bdev, "anonymous memory only: no device takes part"),
     (Setup::Ext4, "anonymous memory only: no file takes part"),
     (Setup::Xfs, "anonymous memory only: no file takes part"),
+    (Setup::XfsStable, "anonymous memory only: no file takes part"),
     (Setup::FuseDirectExt4, "anonymous memory only: no file takes part"),
 ];
 

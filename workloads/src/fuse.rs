@@ -19,6 +19,7 @@ const NOT_FUSE: &[(Setup, &str)] = &[
     (Setup::Bdev, "not a FUSE filesystem"),
     (Setup::Ext4, "not a FUSE filesystem"),
     (Setup::Xfs, "not a FUSE filesystem"),
+    (Setup::XfsStable, "not a FUSE filesystem"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[

@@ -21,6 +21,7 @@ const BY_DEVICE: Pattern = Pattern(3);
 const NOT: &[(Setup, &str)] = &[
     (Setup::None, "there is no file to write back"),
     (Setup::Bdev, "what a filesystem does about the page is the question"),
+    (Setup::XfsStable, "stable pages wait for the processor to write, and not for a device"),
     (Setup::FuseDirectExt4, "with direct I/O a FUSE file has no page cache that is written back"),
 ];
 

@@ -6,9 +6,10 @@
 use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Gate, Release, Stage};
-use fs_harness::guest::error::Doing;
+use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::memory::{Memory, PAGE};
+use fs_harness::guest::range::Range;
 use fs_harness::guest::{Bed, Result, pagemap};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Direction};
@@ -27,6 +28,7 @@ const NO_FILE: (Setup, &str) = (Setup::None, "there is no file to read or write"
 const NO_WRITEBACK: &[(Setup, &str)] = &[
     NO_FILE,
     (Setup::Bdev, "what a filesystem does about the page is the question"),
+    (Setup::XfsStable, "stable pages wait for the processor to write, and not for a device"),
     (Setup::FuseDirectExt4, "with direct I/O a FUSE file has no page cache that is written back"),
 ];
 
@@ -39,8 +41,29 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::Kernel],
         policies: &[Policy::Observe],
-        not: &[NO_FILE, (Setup::FuseDirectExt4, "the client's pages never reach the disk")],
+        not: &[
+            NO_FILE,
+            (Setup::XfsStable, "the bio carries a copy: dio_read_stable"),
+            (Setup::FuseDirectExt4, "the client's pages never reach the disk"),
+        ],
         run: fork_while_read_in_flight,
+    },
+    Scenario {
+        name: "pinblk_read_fork",
+        row: Some(33),
+        about: "The same with a read of the driver's own: a page that it took by get_user_pages becomes the child's, and the parent misses what the device wrote.",
+        source: "mm/memory.c: copy_present_page(), wp_can_reuse_anon_folio(); Documentation/core-api/pin_user_pages.rst",
+        setups: &[Setup::Bdev],
+        acquisitions: &[Acquisition::Get, Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: &[
+            NO_FILE,
+            (Setup::Ext4, "the driver's own I/O is on a disk that nobody has mounted"),
+            (Setup::Xfs, "the driver's own I/O is on a disk that nobody has mounted"),
+            (Setup::XfsStable, "the driver's own I/O is on a disk that nobody has mounted"),
+            (Setup::FuseDirectExt4, "the driver's own I/O is on a disk that nobody has mounted"),
+        ],
+        run: fork_while_own_read_in_flight,
     },
     Scenario {
         name: "dma_before_transfer",
@@ -77,6 +100,45 @@ fn fork_while_read_in_flight(bed: &mut Bed) -> Result<()> {
     bed.check_data("the parent sees what the device wrote", ON_THE_MEDIA, &bytes[..HALF])?;
     bed.check("the parent sees what it wrote itself", bytes[HALF..] == BY_PARENT.bytes(HALF, HALF))?;
     bed.check("the child has the page as it was when it was forked", child.ask(0)? == 1)?;
+    child.end()
+}
+
+fn fork_while_own_read_in_flight(bed: &mut Bed) -> Result<()> {
+    bed.file("data", ON_THE_MEDIA, 1)?;
+    let buffer = bed.anonymous(IN_THE_BUFFER, 1)?;
+    let half = Range::from(&buffer).part(0, HALF as u64).expect("half a page lies in a page");
+    let none = || Error::Unexpected("the setup has no disk".to_owned());
+    let disk = bed.device().open_disk(bed.disk().ok_or_else(none)?)?;
+    let gate = bed.close_gate(Stage::Transfer, &Bios::reads())?;
+    let read = disk.begin(Direction::Read, 0, &[half], bed.acquisition())?;
+    gate.wait_for(1)?;
+    bed.observe_gate("the read is in flight", &gate)?;
+    check_same_frame(bed, &gate, &buffer)?;
+    let matches = |_| {
+        let bytes = buffer.bytes();
+        let first =
+            [ON_THE_MEDIA, IN_THE_BUFFER].iter().position(|of| of.difference(0, &bytes[..HALF]).is_none());
+        first.map_or(u8::MAX, |of| u8::from(of == 0))
+    };
+    let mut child = Child::fork(matches)?;
+    buffer.fill_part(BY_PARENT, HALF..PAGE);
+    bed.observe_gate("the process forked, and the parent wrote to its page", &gate)?;
+    let is_parents = gate.page(0, 0)?.state.pfn == pagemap::frame_of(&buffer, 0)?;
+    gate.open()?;
+    let ended = read.wait()?;
+    bed.check("the read read what it was asked for", ended.error.is_none() && ended.bytes == HALF as u64)?;
+    bed.observe("the read is complete", None)?;
+    let (parent, of_child) = (buffer.bytes(), child.ask(0)?);
+    bed.check("the parent sees what it wrote itself", parent[HALF..] == BY_PARENT.bytes(HALF, HALF))?;
+    if bed.acquisition() == Acquisition::Pin {
+        bed.check("the bio carries the page that the parent has", is_parents)?;
+        bed.check_data("the parent sees what the device wrote", ON_THE_MEDIA, &parent[..HALF])?;
+        bed.check("the child has the page as it was when it was forked", of_child == 0)?;
+    } else {
+        bed.check("the bio carries a page that the parent has no more", !is_parents)?;
+        bed.check_data("the parent does not see what the device wrote", IN_THE_BUFFER, &parent[..HALF])?;
+        bed.check("the child sees it", of_child == 1)?;
+    }
     child.end()
 }
 

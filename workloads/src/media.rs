@@ -31,6 +31,7 @@ const OWN_DISKS: &[(Setup, &str)] = &[
     (Setup::Bdev, "the scenario makes disks of its own"),
     (Setup::Ext4, "no filesystem takes part"),
     (Setup::Xfs, "no filesystem takes part"),
+    (Setup::XfsStable, "no filesystem takes part"),
     (Setup::FuseDirectExt4, "no filesystem takes part"),
 ];
 

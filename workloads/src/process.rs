@@ -52,6 +52,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         policies: &[Policy::Observe],
         not: &[
             (Setup::Bdev, "the page cache of the device is pinned like that of a file"),
+            (Setup::XfsStable, "stable pages wait for the processor to write, and not for a remote access"),
             (Setup::FuseDirectExt4, "with direct I/O a FUSE file cannot be mapped shared"),
         ],
         run: process_vm,

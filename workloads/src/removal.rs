@@ -33,6 +33,7 @@ const OWN_DISK: &[(Setup, &str)] = &[
     (Setup::Bdev, "the scenario makes a disk of its own"),
     (Setup::Ext4, "no filesystem takes part"),
     (Setup::Xfs, "no filesystem takes part"),
+    (Setup::XfsStable, "no filesystem takes part"),
     (Setup::FuseDirectExt4, "no filesystem takes part"),
 ];
 

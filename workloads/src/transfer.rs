@@ -30,6 +30,7 @@ pub(crate) const ONLY_BDEV: &[(Setup, &str)] = &[
     (Setup::None, "there is no disk"),
     (Setup::Ext4, "the driver does not write to a disk that is mounted"),
     (Setup::Xfs, "the driver does not write to a disk that is mounted"),
+    (Setup::XfsStable, "the driver does not write to a disk that is mounted"),
     (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
 ];
 
@@ -88,6 +89,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         policies: &[Policy::Observe],
         not: &[
             (Setup::None, "there is no disk"),
+            (Setup::XfsStable, "its disk is mounted as that of xfs"),
             (Setup::FuseDirectExt4, "its disk is mounted as that of ext4"),
         ],
         run: exclusive,

@@ -127,7 +127,8 @@ impl Bed {
         let mut pins = 0;
         for bio in 0..bios {
             let held = gate.bio(bio)?;
-            if held.flags & abi::BIO_PINNED != 0 {
+            // Pins of its own I/O the driver counts itself.
+            if held.flags & abi::BIO_PINNED != 0 && self.cell.acquisition == Acquisition::Kernel {
                 pins += i64::from(held.pages);
             }
             let name = format!("first page of bio {bio} at the gate");
@@ -136,7 +137,7 @@ impl Bed {
         self.end_step(step, pages, pins)
     }
 
-    /// `in_flight`: pins that belong to bios at a gate.
+    /// `in_flight`: pins of the kernel's own that belong to bios at a gate.
     fn end_step(&mut self, step: &str, pages: Vec<Page>, in_flight: i64) -> Result<Step> {
         let (now, disagreement) = self.counters(in_flight)?;
         let last = std::mem::replace(&mut self.last, now);

@@ -42,9 +42,12 @@ impl Site {
     pub fn make(setup: Setup) -> Result<Self> {
         match setup {
             Setup::None => {}
-            Setup::Bdev => make_disk()?,
+            Setup::Bdev => DISK.make(&Attributes::default())?,
             Setup::Ext4 => make_ext4(EXT4)?,
-            Setup::Xfs => make_xfs(XFS)?,
+            Setup::Xfs => make_xfs(XFS, &Attributes::default())?,
+            Setup::XfsStable => {
+                make_xfs(XFS, &Attributes { stable_writes: true, ..Attributes::default() })?;
+            }
             Setup::FuseDirectExt4 => {
                 make_ext4(BACKING)?;
                 start_fuse(BACKING, FUSE)?;
@@ -57,7 +60,7 @@ impl Site {
     pub fn disk(&self) -> Option<&'static Disk> {
         match self.setup {
             Setup::None => None,
-            Setup::Bdev | Setup::Ext4 | Setup::Xfs | Setup::FuseDirectExt4 => Some(&DISK),
+            Setup::Bdev | Setup::Ext4 | Setup::Xfs | Setup::XfsStable | Setup::FuseDirectExt4 => Some(&DISK),
         }
     }
 
@@ -66,7 +69,7 @@ impl Site {
         Path::new(match self.setup {
             Setup::None | Setup::Bdev => "/tmp",
             Setup::Ext4 => EXT4,
-            Setup::Xfs => XFS,
+            Setup::Xfs | Setup::XfsStable => XFS,
             Setup::FuseDirectExt4 => FUSE,
         })
     }
@@ -77,7 +80,7 @@ impl Site {
             Setup::None => Err(Error::Unexpected("the setup 'none' has no files".to_owned())),
             Setup::Bdev => Ok(PathBuf::from(DISK.path())),
             Setup::Ext4 => Ok(Path::new(EXT4).join(name)),
-            Setup::Xfs => Ok(Path::new(XFS).join(name)),
+            Setup::Xfs | Setup::XfsStable => Ok(Path::new(XFS).join(name)),
             Setup::FuseDirectExt4 => Ok(Path::new(BACKING).join(name)),
         }
     }
@@ -98,7 +101,7 @@ impl Site {
                 unmount(EXT4)?;
                 Checked::by("e2fsck", &["-f", "-n", &DISK.path()]).map(Some)
             }
-            Setup::Xfs => {
+            Setup::Xfs | Setup::XfsStable => {
                 unmount(XFS)?;
                 Checked::by("xfs_repair", &["-n", &DISK.path()]).map(Some)
             }
@@ -132,12 +135,8 @@ impl Checked {
     }
 }
 
-fn make_disk() -> Result<()> {
-    DISK.make(&Attributes::default())
-}
-
 fn make_ext4(mountpoint: &str) -> Result<()> {
-    make_disk()?;
+    DISK.make(&Attributes::default())?;
     // Lazy initialisation would write in the background, at its own time.
     let extended = format!("hash_seed={UUID},lazy_itable_init=0,lazy_journal_init=0");
     run("mkfs.ext4", &["-q", "-F", "-U", UUID, "-E", &extended, &DISK.path()])?;
@@ -145,8 +144,8 @@ fn make_ext4(mountpoint: &str) -> Result<()> {
     mount_disk(mountpoint, "ext4", "commit=86400")
 }
 
-fn make_xfs(mountpoint: &str) -> Result<()> {
-    make_disk()?;
+fn make_xfs(mountpoint: &str, disk: &Attributes) -> Result<()> {
+    DISK.make(disk)?;
     run("mkfs.xfs", &["-q", "-f", "-m", &format!("uuid={UUID}"), &DISK.path()])?;
     mount_disk(mountpoint, "xfs", "")
 }

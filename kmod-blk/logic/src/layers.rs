@@ -83,6 +83,9 @@ impl<L: Layer> Layers<L> {
                 copy_ranges(wanted & patch.held(), patch.bytes(), &mut copy);
                 wanted = wanted & !patch.held();
             }
+            if wanted.is_empty() {
+                return;
+            }
         }
         copy_ranges(wanted, &TENANT, &mut copy);
     }
@@ -172,6 +175,11 @@ impl<L: Layer> Layers<L> {
 }
 
 fn copy_ranges(mask: SectorMask, page: &PageBytes, mut copy: impl FnMut(Range<usize>, &[u8])) {
+    // The ordinary case, which need not look at each sector.
+    if mask == SectorMask::ALL {
+        copy(0..PAGE_SIZE, page);
+        return;
+    }
     for range in mask.byte_ranges() {
         copy(range.clone(), &page[range]);
     }
