@@ -132,16 +132,23 @@ int pinblk_next_cpu(int cpu)
 	return next < nr_cpu_ids ? next : -1;
 }
 
+/* A whole page, the usual case, is a length that the compiler knows: it needs no call then. */
 void pinblk_copy_from_page(void *to, struct page *page, size_t offset,
 			   size_t length)
 {
-	memcpy_from_page(to, page, offset, length);
+	if (length == PAGE_SIZE)
+		memcpy_from_page(to, page, 0, PAGE_SIZE);
+	else
+		memcpy_from_page(to, page, offset, length);
 }
 
 void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
 			 size_t length)
 {
-	memcpy_to_page(page, offset, from, length);
+	if (length == PAGE_SIZE)
+		memcpy_to_page(page, 0, from, PAGE_SIZE);
+	else
+		memcpy_to_page(page, offset, from, length);
 }
 
 /* The new number of pages that are pinned for long; shown as VmPin in /proc/PID/status. */
