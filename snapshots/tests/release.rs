@@ -46,14 +46,14 @@ const MISTAKES: &[Mistake] = &[
         file: "sys/calls.rs",
         right: "trait Pins {}",
         wrong: "trait Pins {}\npub(crate) fn wrong(pages: &Acquired<Get>) { unsafe { unpin(pages, true) } }",
-        says: &["the trait bound `sys::calls::Get: Pins` is not satisfied"],
+        says: &["the trait bound `Get: Pins` is not satisfied"],
     },
     Mistake {
         name: "held_by_the_wrong_mode",
         file: "hold.rs",
         right: "Mode::Get => HeldPages::Get(CountedPages::acquire(counters, path, wanted)?),",
         wrong: "Mode::Get => HeldPages::Get(CountedPages::<Pin>::acquire(counters, path, wanted)?),",
-        says: &["mismatched types", "expected `CountedPages<Get>`, found `CountedPages<Pin>`"],
+        says: &["expected `CountedPages<Get>`, found `CountedPages<Pin>`"],
     },
     Mistake {
         name: "a_bio_of_two_modes",
