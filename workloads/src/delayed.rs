@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::child::Child;
-use fs_harness::guest::device::{Device, Release};
-use fs_harness::guest::memory::PAGE;
+use fs_harness::guest::device::{Device, Release, Take};
+use fs_harness::guest::error::Doing;
+use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::alarm;
 
 use crate::catalogue::{NO_FILE, Scenario};
 
@@ -42,6 +45,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         policies: &[Policy::Observe],
         not: NO_FILE,
         run: hold_outlives,
+    },
+    Scenario {
+        name: "hold_interrupted",
+        row: None,
+        about: "A signal ends a request that would hold pages for minutes, and what was held until then is released.",
+        source: "kmod-blk/abi/src/hold.rs: Hold",
+        setups: &[Setup::None],
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: NO_FILE,
+        run: hold_interrupted,
     },
 ];
 
@@ -88,8 +102,10 @@ fn hold_outlives(bed: &mut Bed) -> Result<()> {
     let mut child = Child::fork(|_| {
         // A file of its own: the scenario's stays open.
         let hold = Device::open().and_then(|device| device.hold(&memory, acquisition));
+        // What is still to come does not keep the pages from being released.
+        let later = hold.as_ref().is_ok_and(|hold| hold.dma_later(NEVER, 0, &[0]).is_ok());
         // It is closed by the end of the process, not by dropping its handle.
-        u8::from(hold.map(std::mem::forget).is_ok())
+        u8::from(hold.map(std::mem::forget).is_ok() && later)
     })?;
     bed.require("a child holds pages", child.ask(0)? == 1)?;
     let held = bed.observe("a child holds pages", None)?;
@@ -101,4 +117,22 @@ fn hold_outlives(bed: &mut Bed) -> Result<()> {
     };
     bed.check("two pages were held", sum(now(&held)) == (2, 0))?;
     bed.check("two pages were released", sum(now(&gone)) == (0, 2))
+}
+
+fn hold_interrupted(bed: &mut Bed) -> Result<()> {
+    /// The most that a huge page can be held as a whole.
+    const TIMES: u32 = (1 << 22) - 1;
+    extern "C" fn nothing(_: i32) {}
+    let memory = Memory::huge()?;
+    memory.fill(BEFORE);
+    let interrupt = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(Signal::SIGALRM, &interrupt) }.doing("handle SIGALRM")?;
+    alarm::set(1);
+    let hold = bed.device().hold(&memory, Take::by(bed.acquisition()).times(TIMES));
+    bed.check_refused("a signal ends it with EINTR", Errno::EINTR, hold)?;
+    alarm::set(1);
+    let part = bed.device().hold(&memory, Take::by(bed.acquisition()).times(TIMES).partial())?;
+    bed.check("if a part is welcome, it is what was held until then", (1..TIMES).contains(&part.times()))?;
+    part.release(Release::Clean)
 }

@@ -180,6 +180,8 @@ fn remote_hold(bed: &mut Bed) -> Result<()> {
 
 fn memlock(bed: &mut Bed) -> Result<()> {
     const LIMIT: u64 = 8;
+    /// The question for pages of the parent.
+    const PARENT: u8 = 100;
     let memory = bed.anonymous(BEFORE, PAGES)?;
     setrlimit(Resource::RLIMIT_MEMLOCK, LIMIT * PAGE as u64, LIMIT * PAGE as u64)
         .doing("lower RLIMIT_MEMLOCK")?;
@@ -189,8 +191,13 @@ fn memlock(bed: &mut Bed) -> Result<()> {
     bed.check("what is released is given back", pinned_pages(Pid::this())? == 0)?;
     let device = bed.device().clone();
     let (own, take) = (memory.pages_of(0, PAGES), Take::by(bed.acquisition()));
+    let parent = Take::by(bed.acquisition()).path(Path::Remote(Pid::this()));
     let mut user = Child::fork(|question| match question {
         0 => u8::from(setuid(Uid::from_raw(65534)).is_ok()),
+        PARENT => match device.hold(own, parent) {
+            Ok(_) => u8::MAX,
+            Err(error) => error.errno().map_or(u8::MAX, |errno| errno as u8),
+        },
         // Numbers of pages that a user without privileges asks for.
         pages => {
             let part = memory.pages_of(0, pages.into());
@@ -205,6 +212,7 @@ fn memlock(bed: &mut Bed) -> Result<()> {
         }
     })?;
     bed.require("the child has no privileges any more", user.ask(0)? == YES)?;
+    bed.check("pages of another process are refused with EPERM", user.ask(PARENT)? == Errno::EPERM as u8)?;
     bed.check("a user may pin as much as its limit, and is charged for it", user.ask(8)? == YES)?;
     bed.check("one page more is refused with ENOMEM", user.ask(9)? == Errno::ENOMEM as u8)?;
     bed.check("nothing stays charged after that", pinned_pages(user.pid())? == 0)?;
