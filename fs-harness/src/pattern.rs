@@ -10,24 +10,29 @@ pub struct Pattern(pub u8);
 impl Pattern {
     /// The bytes of the stream from `offset` on.
     pub fn bytes(self, offset: usize, length: usize) -> Vec<u8> {
-        (offset..offset + length).map(|at| self.byte(at)).collect()
+        let words = offset / 8..(offset + length).div_ceil(8);
+        let mut bytes = Vec::with_capacity(8 * words.len());
+        for word in words {
+            bytes.extend_from_slice(&self.word(word));
+        }
+        bytes[offset % 8..][..length].to_vec()
     }
 
     /// The first byte of `data`, found at `offset` of the stream, that is not the pattern's.
     pub fn difference(self, offset: usize, data: &[u8]) -> Option<Difference> {
-        data.iter().enumerate().find_map(|(at, &found)| {
-            let expected = self.byte(offset + at);
-            (found != expected).then_some(Difference { at: offset + at, expected, found })
-        })
+        let mut pairs = self.bytes(offset, data.len()).into_iter().zip(data.iter().copied());
+        let at = pairs.position(|(expected, found)| expected != found)?;
+        Some(Difference { at: offset + at, expected: self.bytes(offset + at, 1)[0], found: data[at] })
     }
 
-    fn byte(self, at: usize) -> u8 {
-        let word = (at as u64 / 8) << 8 | u64::from(self.0);
+    /// Eight bytes, the `index`th of the stream.
+    fn word(self, index: usize) -> [u8; 8] {
+        let word = (index as u64) << 8 | u64::from(self.0);
         // The finaliser of SplitMix64: neighbouring words share no bytes to speak of.
         let mut mixed = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31).to_le_bytes()[at % 8]
+        (mixed ^ mixed >> 31).to_le_bytes()
     }
 }
 
