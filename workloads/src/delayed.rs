@@ -12,8 +12,10 @@ use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use nix::errno::Errno;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::unistd::alarm;
+use nix::sys::signal::{SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal, sigaction};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 
 use crate::catalogue::{NO_FILE, Scenario};
 
@@ -122,16 +124,22 @@ fn hold_outlives(bed: &mut Bed) -> Result<()> {
 fn hold_interrupted(bed: &mut Bed) -> Result<()> {
     /// The most that a huge page can be held as a whole.
     const TIMES: u32 = (1 << 22) - 1;
+    /// Long enough for a part, and far from minutes.
+    const EVERY: Duration = Duration::from_millis(100);
     extern "C" fn nothing(_: i32) {}
     let memory = Memory::huge()?;
     memory.fill(BEFORE);
     let interrupt = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing.
     unsafe { sigaction(Signal::SIGALRM, &interrupt) }.doing("handle SIGALRM")?;
-    alarm::set(1);
+    // It comes again and again: one that comes before the request has begun does not end it.
+    let event = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGALRM, si_value: 0 });
+    let mut alarm = Timer::new(ClockId::CLOCK_MONOTONIC, event).doing("make a timer")?;
+    let every = Expiration::Interval(TimeSpec::from_duration(EVERY));
+    alarm.set(every, TimerSetTimeFlags::empty()).doing("set a timer")?;
     let hold = bed.device().hold(&memory, Take::by(bed.acquisition()).times(TIMES));
     bed.check_refused("a signal ends it with EINTR", Errno::EINTR, hold)?;
-    alarm::set(1);
+    alarm.set(every, TimerSetTimeFlags::empty()).doing("set a timer again")?;
     let part = bed.device().hold(&memory, Take::by(bed.acquisition()).times(TIMES).partial())?;
     bed.check("if a part is welcome, it is what was held until then", (1..TIMES).contains(&part.times()))?;
     part.release(Release::Clean)

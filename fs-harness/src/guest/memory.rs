@@ -103,9 +103,16 @@ impl Memory {
 
     /// A copy of the bytes as they are now.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.length()];
-        // SAFETY: the mapping is `length` bytes long and readable, and no reference to it exists.
-        unsafe { std::ptr::copy_nonoverlapping(self.pointer(), bytes.as_mut_ptr(), bytes.len()) };
+        self.bytes_of(0..self.length())
+    }
+
+    /// A copy of some of the bytes as they are now.
+    pub fn bytes_of(&self, part: std::ops::Range<usize>) -> Vec<u8> {
+        assert!(part.start <= part.end && part.end <= self.length(), "beyond the memory");
+        let mut bytes = vec![0; part.len()];
+        let place = self.pointer().wrapping_add(part.start);
+        // SAFETY: the part lies in the mapping, which is readable, and no reference to it exists.
+        unsafe { std::ptr::copy_nonoverlapping(place, bytes.as_mut_ptr(), bytes.len()) };
         bytes
     }
 
