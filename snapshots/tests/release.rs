@@ -72,6 +72,7 @@ const MISTAKES: &[Mistake] = &[
 ];
 
 fn main() {
+    xtask::host::command::end_with_runner();
     let arguments = Arguments::from_args();
     let trial =
         |mistake: &'static Mistake| Trial::test(format!("release::{}", mistake.name), move || check(mistake));

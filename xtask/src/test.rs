@@ -35,8 +35,10 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let bench = Bench::prepare(&arguments.bench)?;
     say!("{}", bench.header());
     // What a blind bed says about cells means nothing.
-    let seeing = stage("self-test of the harness", trials("selftest"));
-    if let Err(error) = seeing.and_then(|()| stage("commands at hand", trials("at_hand"))) {
+    let fine = stage("self-test of the harness", trials("selftest"))
+        .and_then(|()| stage("commands at hand", trials("at_hand")))
+        .and_then(|()| stage("pages released by the wrong call", trials("release")));
+    if let Err(error) = fine {
         say!("{error:#}");
         return Ok(ExitCode::FAILURE);
     }
