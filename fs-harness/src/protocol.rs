@@ -17,7 +17,7 @@ use crate::cell::{Cell, Setup};
 use crate::record::{Check, Outcome, Step};
 
 /// Version of these messages; the two sides must agree.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Name of the virtio-serial port that carries these messages.
 pub const AGENT_PORT: &str = "pinbed.agent";
