@@ -6,8 +6,7 @@
 //! All of it is unpacked into the guest's root at the paths that it has on the host. It never is in an
 //! image or in a checkpoint.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::host::command::Command;
 use crate::host::tools::find_program;
 use crate::image::archive::Archive;
-use crate::image::host_files::{add_loaded, add_program};
+use crate::image::host_files::{NoInterpreter, add_loaded, add_program, is_executable};
 
 /// Links to busybox by the names of its applets; last in the guest's PATH.
 const APPLETS: &str = "/usr/lib/busybox";
@@ -89,16 +88,21 @@ impl Luggage {
                 format!("there is no program '{word}' on this host, which is where it comes from"),
             );
         };
-        let Ok(data) = fs::metadata(&path) else {
+        if !path.exists() {
             return refuse(127, format!("there is no program {}", path.display()));
-        };
-        if data.is_dir() || !is_executable(&data) {
-            let what = if data.is_dir() { "is a folder" } else { "is not executable (chmod +x makes it so)" };
+        }
+        if !is_executable(&path) {
+            let what = if path.is_dir() { "is a folder" } else { "is not executable (chmod +x makes it so)" };
             return refuse(126, format!("{} {what}", path.display()));
         }
         let path = straight(&path)?;
-        add_program(&mut self.archive, &path)?;
-        Ok(Ok(path.to_string_lossy().into_owned()))
+        match add_program(&mut self.archive, &path) {
+            Ok(()) => Ok(Ok(path.to_string_lossy().into_owned())),
+            Err(error) => match error.downcast_ref::<NoInterpreter>() {
+                Some(not) => refuse(if not.is_there { 126 } else { 127 }, not.to_string()),
+                None => Err(error),
+            },
+        }
     }
 
     /// Adds a file or a folder with all below it, or the program of that name where there is no such
@@ -111,8 +115,7 @@ impl Luggage {
             bail!("there is no file {} to come along", path.display());
         }
         let path = straight(&path)?;
-        let is_program = path.is_file() && fs::metadata(&path).is_ok_and(|data| is_executable(&data));
-        if is_program { add_program(&mut self.archive, &path) } else { self.add_tree(&path) }
+        if is_executable(&path) { add_program(&mut self.archive, &path) } else { self.add_tree(&path) }
     }
 
     fn add_tree(&mut self, path: &Path) -> Result<()> {
@@ -142,10 +145,6 @@ impl Luggage {
     }
 }
 
-fn is_executable(data: &Metadata) -> bool {
-    data.permissions().mode() & 0o111 != 0
-}
-
 /// The path without links and dots on the way. Its last name stays: some programs go by it.
 fn straight(path: &Path) -> Result<PathBuf> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
@@ -158,6 +157,9 @@ fn straight(path: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn refused(word: &str) -> Refusal {
@@ -174,6 +176,17 @@ mod tests {
         assert_eq!(refused("/no/such/program").code, 127);
         assert_eq!(refused(file.to_str().unwrap()).code, 126);
         assert_eq!(refused(folder.path().to_str().unwrap()).code, 126);
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter_is_127_and_with_one_that_cannot_run_126() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("script");
+        for (interpreter, code) in [("/no/such/interpreter", 127), ("/etc/passwd", 126)] {
+            fs::write(&script, format!("#!{interpreter}\n")).unwrap();
+            fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(refused(script.to_str().unwrap()).code, code, "{interpreter}");
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! tools look for them.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -35,18 +37,44 @@ pub(crate) fn add_libraries(archive: &mut Archive, program: &Path) -> Result<()>
     }
 }
 
-/// Adds a program with all that it is loaded with: a script brings its interpreter.
+/// A script's interpreter cannot be started on this host, so neither can the script.
+#[derive(Debug)]
+pub(crate) struct NoInterpreter {
+    script: PathBuf,
+    interpreter: String,
+    /// Whether the interpreter is there at all.
+    pub(crate) is_there: bool,
+}
+
+impl std::error::Error for NoInterpreter {}
+
+impl Display for NoInterpreter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let why = if self.is_there { "is not executable" } else { "this host lacks" };
+        write!(f, "{} is a script for {}, which {why}", self.script.display(), self.interpreter)
+    }
+}
+
+/// Adds a program with all that it is loaded with: a script brings its interpreter. Fails with
+/// [`NoInterpreter`] where it cannot.
 pub(crate) fn add_program(archive: &mut Archive, program: &Path) -> Result<()> {
     add_loaded(archive, program)?;
     for interpreter in interpreters(&read(program)?) {
-        let path = tools::find_program(&interpreter).with_context(|| {
-            format!("{} is a script for {interpreter}, which this host lacks", program.display())
-        })?;
+        let found = tools::find_program(&interpreter);
+        let is_there = found.is_some();
+        let Some(path) = found.filter(|path| is_executable(path)) else {
+            bail!(NoInterpreter { script: program.to_owned(), interpreter, is_there });
+        };
         if !archive.has(text(&path)?) {
             add_program(archive, &path)?;
         }
     }
     Ok(())
+}
+
+/// Whether this is a file that anybody may execute.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
 /// Adds a file, and its libraries if it is something that is loaded.
@@ -167,6 +195,9 @@ mod tests {
         fs::write(&script, "#!/no/such/interpreter\n").unwrap();
         let error = add_program(&mut archive, &script).unwrap_err().to_string();
         assert!(error.ends_with("is a script for /no/such/interpreter, which this host lacks"), "{error}");
+        fs::write(&script, "#!/etc/passwd\n").unwrap();
+        let error = add_program(&mut archive, &script).unwrap_err().to_string();
+        assert!(error.ends_with("is a script for /etc/passwd, which is not executable"), "{error}");
     }
 
     #[test]
