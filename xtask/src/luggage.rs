@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::host::command::Command;
 use crate::host::tools::find_program;
-use crate::image::archive::Archive;
+use crate::image::archive::{Archive, in_memory};
 use crate::image::host_files::{NoInterpreter, add_loaded, add_program, is_executable};
 
 /// Links to busybox by the names of its applets; last in the guest's PATH.
@@ -33,6 +33,12 @@ const STREAMS: &[(&str, &str)] = &[
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
+
+/// What fits into a guest's root. That has half of the guest's memory and as many inodes as half of its
+/// pages, less what the kernel and the image take of both: 227 MiB and 58,000 inodes, of which the image has
+/// some 10 MiB. The rest is left to the program.
+const ROOM_MIB: u64 = 200;
+const ROOM_ENTRIES: usize = 50_000;
 
 /// Why a program cannot run, with the exit code that a shell has for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,6 +102,7 @@ impl Luggage {
             return refuse(126, format!("{} {what}", path.display()));
         }
         let path = straight(&path)?;
+        self.demand_room_for(&path)?;
         match add_program(&mut self.archive, &path) {
             Ok(()) => Ok(Ok(path.to_string_lossy().into_owned())),
             Err(error) => match error.downcast_ref::<NoInterpreter>() {
@@ -115,23 +122,57 @@ impl Luggage {
             bail!("there is no file {} to come along", path.display());
         }
         let path = straight(&path)?;
-        if is_executable(&path) { add_program(&mut self.archive, &path) } else { self.add_tree(&path) }
+        if path.is_file() {
+            self.demand_room_for(&path)?;
+            let add = if is_executable(&path) { add_program } else { add_loaded };
+            return add(&mut self.archive, &path);
+        }
+        if !path.is_symlink() {
+            return self.add_tree(&path);
+        }
+        let target = path.canonicalize().with_context(|| format!("cannot follow {}", path.display()))?;
+        self.archive.symlink(text(&path)?, text(&target)?);
+        self.add_tree(&target)
     }
 
+    /// Links stay links: they may lead out of the folder, in a circle, or nowhere.
     fn add_tree(&mut self, path: &Path) -> Result<()> {
-        let data = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        let data =
+            fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
         if data.is_dir() {
-            self.archive.folder(&path.to_string_lossy());
+            self.archive.folder(text(path)?);
             for entry in fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))? {
                 let entry = entry.with_context(|| format!("cannot list {}", path.display()))?;
                 self.add_tree(&entry.path())?;
             }
             return Ok(());
         }
-        if !data.is_file() {
-            bail!("{} is neither a file nor a folder, and cannot come along", path.display());
+        if data.is_symlink() {
+            let target = fs::read_link(path).with_context(|| format!("cannot read {}", path.display()))?;
+            self.archive.symlink(text(path)?, text(&target)?);
+            return Ok(());
         }
+        if !data.is_file() {
+            bail!("{} is a socket, a pipe or a device, and cannot come along", path.display());
+        }
+        self.demand_room_for(path)?;
         add_loaded(&mut self.archive, path)
+    }
+
+    /// Fails if this file does not fit, before anybody reads it.
+    fn demand_room_for(&self, path: &Path) -> Result<()> {
+        let data = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        self.demand_room(&path.to_string_lossy(), in_memory(data.len()))
+    }
+
+    fn demand_room(&self, what: &str, more_bytes: u64) -> Result<()> {
+        let fits = self.archive.file_bytes().saturating_add(more_bytes) <= ROOM_MIB << 20;
+        if !fits || self.archive.entries() > ROOM_ENTRIES {
+            bail!(
+                "{what} does not fit into the guest: all that comes along may be {ROOM_MIB} MiB and {ROOM_ENTRIES} files"
+            );
+        }
+        Ok(())
     }
 
     /// Adds a script of the shell's.
@@ -139,10 +180,15 @@ impl Luggage {
         self.archive.file(&path.to_string_lossy(), format!("#!/bin/sh\n{body}\n").as_bytes());
     }
 
-    /// The archive.
+    /// The archive. Only now it is known what libraries take.
     pub fn pack(self) -> Result<Vec<u8>> {
+        self.demand_room("what comes along", 0)?;
         self.archive.pack()
     }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 /// The path without links and dots on the way. Its last name stays: some programs go by it.
@@ -158,7 +204,8 @@ fn straight(path: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
 
     use super::*;
 
@@ -208,5 +255,51 @@ mod tests {
         assert!(luggage.archive.has(root.join("sub/data").to_str().unwrap()));
         let error = luggage.add(Path::new("no-such-file")).unwrap_err().to_string();
         assert_eq!(error, "there is no file no-such-file to come along");
+    }
+
+    #[test]
+    fn links_in_a_folder_come_as_links_wherever_they_lead() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir(root.join("sub")).unwrap();
+        fs::write(root.join("outside"), "x").unwrap();
+        symlink("..", root.join("sub/up")).unwrap();
+        symlink("no-such-file", root.join("sub/dangling")).unwrap();
+        symlink("sub", root.join("to-sub")).unwrap();
+        let mut luggage = Luggage { archive: Archive::default(), applets: Vec::new() };
+        luggage.add(&root.join("to-sub")).unwrap();
+        let has = |name: &str| luggage.archive.has(root.join(name).to_str().unwrap());
+        assert!(has("to-sub") && has("sub/up") && has("sub/dangling"));
+        assert!(!has("outside") && !has("sub/up/sub"));
+    }
+
+    #[test]
+    fn a_socket_cannot_come_along_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().canonicalize().unwrap().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let mut luggage = Luggage { archive: Archive::default(), applets: Vec::new() };
+        let error = luggage.add(folder.path()).unwrap_err().to_string();
+        let expected = format!("{} is a socket, a pipe or a device, and cannot come along", socket.display());
+        assert_eq!(error, expected);
+    }
+
+    /// Together or alone; the files have holes, so that the test takes no room either.
+    #[test]
+    fn what_does_not_fit_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes| {
+            let path = folder.path().join(name);
+            fs::File::create(&path).unwrap().set_len(bytes).unwrap();
+            path
+        };
+        let mut luggage = Luggage { archive: Archive::default(), applets: Vec::new() };
+        let alone = luggage.add(&file("huge", 1 << 40)).unwrap_err().to_string();
+        assert!(
+            alone.contains("/huge does not fit into the guest: all that comes along may be 200 MiB"),
+            "{alone}"
+        );
+        luggage.add(&file("first", 1 << 20)).unwrap();
+        assert!(luggage.add(&file("second", ROOM_MIB << 20)).is_err());
     }
 }

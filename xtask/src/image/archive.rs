@@ -11,6 +11,7 @@ use cpio::newc::{self, ModeFileType};
 #[derive(Default)]
 pub(crate) struct Archive {
     entries: BTreeMap<String, Entry>,
+    file_bytes: u64,
 }
 
 enum Entry {
@@ -28,6 +29,7 @@ impl Archive {
 
     /// Adds a file that can be executed.
     pub(crate) fn file(&mut self, path: &str, bytes: &[u8]) {
+        self.file_bytes += in_memory(bytes.len() as u64);
         self.add(path, Entry::File(bytes.to_owned()));
     }
 
@@ -46,6 +48,16 @@ impl Archive {
         self.entries.contains_key(path)
     }
 
+    /// The memory in bytes that its files take where they are unpacked into memory.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// The number of files, folders, links and devices.
+    pub(crate) fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Writes the archive. Parents precede their children because paths are sorted.
     pub(crate) fn pack(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -62,6 +74,11 @@ impl Archive {
         }
         self.entries.insert(path.to_owned(), entry);
     }
+}
+
+/// The memory in bytes that a file of this length takes: whole pages.
+pub(crate) fn in_memory(length: u64) -> u64 {
+    length.div_ceil(4096).saturating_mul(4096)
 }
 
 fn write(archive: &mut Vec<u8>, inode: u32, path: &str, entry: &Entry) -> Result<()> {
