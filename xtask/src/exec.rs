@@ -56,7 +56,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let bench = prepare(&arguments.bench)?;
     let program = Program { words, environment, folder: None, terminal: None };
     let seen = session::run(&bench, arguments.fs, program, luggage)?;
-    let account = session::account(&seen, arguments.fs, arguments.verbose)?;
+    let account = session::account(&seen, &bench, arguments.fs, arguments.verbose)?;
     note!("{}", account.text.trim_end());
     Ok(account.code.into())
 }

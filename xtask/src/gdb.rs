@@ -43,6 +43,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let Ok(checkpoint) = checkpoint::ensure(&bench.machine, qemu, cell.setup, limits)? else {
         bail!("the guest does not come up; `cargo xtask run {cell}` tells why");
     };
+    note!("{}", bench.header());
     note!("the guest stands still before {cell}: `continue` runs its scenario, leaving gdb ends the guest");
     let script = Script::debug(cell, checkpoint.files, command(&bench, &arguments.told)?);
     // Who thinks over a breakpoint is in no hurry.

@@ -16,7 +16,7 @@ use fs_harness::render::render;
 use crate::bench::Options;
 use crate::cell::{self, Task};
 use crate::report::text;
-use crate::{artefacts, exec, list, say};
+use crate::{artefacts, exec, list, note, say};
 
 /// What a record says of the moment and not of the bench.
 const OF_THE_MOMENT: &[&str] = &["host load"];
@@ -45,6 +45,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         bench.seed = seed;
         bench.environment.insert("seed".to_owned(), seed.to_string());
     }
+    note!("{}", bench.header());
     for line in differences(&recorded.environment, &bench.environment) {
         say!("{line}");
     }

@@ -17,6 +17,7 @@ use fs_harness::render::render_counts;
 
 use crate::bench::{Bench, Isolation};
 use crate::qemu::checkpoint;
+use crate::qemu::ending::NO_VERDICT;
 use crate::qemu::guest::{self, GivenUp, Seen};
 use crate::qemu::limits::Limits;
 use crate::qemu::script::Script;
@@ -60,7 +61,7 @@ pub struct Account {
 }
 
 /// Gives an account of a session, and keeps its logs.
-pub fn account(seen: &Seen, setup: Setup, verbose: bool) -> Result<Account> {
+pub fn account(seen: &Seen, bench: &Bench, setup: Setup, verbose: bool) -> Result<Account> {
     let folder = folder()?;
     let log: Vec<String> = seen.log.iter().map(|record| record.text.clone()).collect();
     cache::write_whole(&folder.join("kernel.log"), (log.join("\n") + "\n").as_bytes())?;
@@ -73,6 +74,7 @@ pub fn account(seen: &Seen, setup: Setup, verbose: bool) -> Result<Account> {
     }
     kernel_lines(seen, &mut text, verbose);
     // Writing to a String never fails.
+    let _ = writeln!(text, "  bench     {}", bench.header());
     let _ = writeln!(text, "  logs      {}", folder.display());
     Ok(Account { code, text })
 }
@@ -96,6 +98,9 @@ fn ending(seen: &Seen, text: &mut String) -> u8 {
             INTERRUPTED,
             "the program did not end when it was interrupted, so the guest was ended".to_owned(),
         ),
+        (None, None) if outcome.detail == NO_VERDICT => {
+            (crate::CANNOT, "error: the guest ended before the program did".to_owned())
+        }
         _ => (crate::CANNOT, format!("error: {}: {}", outcome.kind, outcome.detail)),
     };
     let _ = writeln!(text, "{words}");

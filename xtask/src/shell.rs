@@ -43,7 +43,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         note!("`scenario` runs the cell's scenario, `scenario --step` stops after each step");
     }
     let seen = session::run(&bench, setup, program, luggage)?;
-    let account = session::account(&seen, setup, false)?;
+    let account = session::account(&seen, &bench, setup, false)?;
     note!("{}", account.text.trim_end());
     let guest_failed = seen.exited.is_none();
     Ok(if guest_failed { account.code.into() } else { ExitCode::SUCCESS })

@@ -26,6 +26,7 @@ const TESTS: &[(&str, Test)] = &[
     ("exec_passes_on_bytes_as_they_are", exec_passes_on_bytes),
     ("exec_counts_pins", exec_counts_pins),
     ("exec_tells_of_a_panic", exec_tells_of_a_panic),
+    ("exec_tells_of_a_guest_that_ends_before_the_program", exec_tells_of_a_reboot),
     ("shell_goes_through_a_scenario_step_by_step", shell_steps),
     ("shell_needs_a_terminal", shell_needs_a_terminal),
     ("replay_compares_with_the_record", replay_compares),
@@ -93,6 +94,14 @@ fn exec_tells_of_a_panic() -> Result<(), Failed> {
         errors.contains("error: guest panicked: Kernel panic - not syncing: sysrq triggered crash"),
         &errors,
     )
+}
+
+fn exec_tells_of_a_reboot() -> Result<(), Failed> {
+    let output = run(&["exec", "--fs", "none", "--", "sh", "-c", "reboot -f"], b"")?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    demand(output.status.code() == Some(2), &format!("a reboot gave {}", output.status))?;
+    demand(errors.contains("error: the guest ended before the program did\n"), &errors)?;
+    demand(errors.contains("  bench     accelerator "), &errors)
 }
 
 fn shell_steps() -> Result<(), Failed> {

@@ -12,6 +12,9 @@ use nix::sys::signal::Signal;
 use super::channels::Flood;
 use super::guest::Seen;
 
+/// What is said of a guest that ended by itself, before anything was known of how the cell ended.
+pub(crate) const NO_VERDICT: &str = "the guest ended without a verdict";
+
 pub(super) fn judge(seen: &Seen) -> Outcome {
     let (kind, detail) = by_its_end(seen).or_else(|| broken_log(seen)).unwrap_or_else(|| verdict(seen));
     Outcome { kind, detail }
@@ -111,7 +114,7 @@ fn wrong_verdicts(seen: &Seen) -> Option<Ending> {
         (_, Some(signal)) => format!("QEMU was killed by {signal} while the guest was {}", whereabouts(seen)),
         ([], None) => match &seen.cut {
             Some(cut) => format!("the guest ended in the middle of a message: '{}'", shown(cut)),
-            None => "the guest ended without a verdict".to_owned(),
+            None => NO_VERDICT.to_owned(),
         },
         (several, None) => format!("the agent gave {} verdicts", several.len()),
     };
@@ -145,7 +148,7 @@ fn broken_log(seen: &Seen) -> Option<Ending> {
 
 fn verdict(seen: &Seen) -> Ending {
     let Some((outcome, _)) = seen.verdicts.first() else {
-        return (OutcomeKind::HarnessError, "the guest ended without a verdict".to_owned());
+        return (OutcomeKind::HarnessError, NO_VERDICT.to_owned());
     };
     match (outcome.kind, log_fault(seen)) {
         (OutcomeKind::Passed | OutcomeKind::Skipped, Some(fault)) => (OutcomeKind::Failed, fault),

@@ -6,7 +6,7 @@ pub mod accelerator;
 mod channels;
 pub mod checkpoint;
 pub mod debugger;
-mod ending;
+pub(crate) mod ending;
 pub mod guest;
 pub(crate) mod interrupt;
 pub mod keep;
