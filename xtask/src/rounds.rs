@@ -32,6 +32,45 @@ struct Entry {
     seconds: Option<f64>,
 }
 
+/// How every line of a log begins.
+const BEGINNING: &str = "{\"cell\":";
+
+/// A log of runs, read and held by this run alone.
+pub struct Log {
+    file: File,
+    entries: Vec<Entry>,
+}
+
+impl Log {
+    /// Reads the log, or begins it. A file that is no log is left as it is.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::read(path).with_context(|| format!("cannot use the log {}", path.display()))
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if file.try_lock().is_err() {
+            bail!("another run writes to it; wait for that, or name another file");
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let (whole, half) = text.split_at(text.rfind('\n').map_or(0, |end| end + 1));
+        let mut entries = Vec::new();
+        for (number, line) in (1..).zip(whole.lines()) {
+            let entry =
+                serde_json::from_str(line).with_context(|| format!("line {number} is no line of a log"))?;
+            entries.push(entry);
+        }
+        if !half.starts_with(BEGINNING) && !BEGINNING.starts_with(half) {
+            bail!("its last line is no line of a log");
+        }
+        // The run that wrote half a line was killed meanwhile, and counts as not made.
+        file.set_len(whole.len() as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, entries })
+    }
+}
+
 /// Every run so far that counts.
 pub struct Rounds {
     key: String,
@@ -40,35 +79,12 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Goes on where the log ends, or begins it; without a log nothing is kept.
-    pub fn open(bench: &Bench, log: Option<&Path>) -> Result<Self> {
-        let mut rounds = Self { key: key(bench), entries: Vec::new(), file: None };
-        if let Some(path) = log {
-            rounds.read(path).with_context(|| format!("cannot use the log {}", path.display()))?;
-        }
-        Ok(rounds)
-    }
-
-    fn read(&mut self, path: &Path) -> Result<()> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if file.try_lock().is_err() {
-            bail!("another run writes to it; wait for that, or name another file");
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
-        // A line is whole or its run was killed while it wrote it, and counts as not run.
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64)?;
-        file.seek(SeekFrom::End(0))?;
-        for (number, line) in (1..).zip(text[..whole].lines()) {
-            let entry: Entry =
-                serde_json::from_str(line).with_context(|| format!("line {number} is no line of a log"))?;
-            if entry.key == self.key {
-                self.entries.push(entry);
-            }
-        }
-        self.file = Some(file);
-        Ok(())
+    /// Goes on where the log ended; without a log nothing is kept.
+    pub fn new(bench: &Bench, log: Option<Log>) -> Self {
+        let key = key(bench);
+        let (file, mut entries) = log.map_or_else(Default::default, |log| (Some(log.file), log.entries));
+        entries.retain(|entry| entry.key == key);
+        Self { key, entries, file }
     }
 
     /// Whether no cell has run.
@@ -81,7 +97,7 @@ impl Rounds {
         self.of(cell).count()
     }
 
-    /// Keeps how a cell ended, on disk before the next one counts.
+    /// Keeps how a cell ended.
     pub fn add(&mut self, record: &Record) -> Result<()> {
         let entry = Entry {
             cell: record.cell.clone(),
@@ -182,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let record = record(OutcomeKind::Passed);
-        let open = |module, seed| Rounds::open(&bench(module, seed), Some(&log));
+        let open = |module, seed| Log::open(&log).map(|log| Rounds::new(&bench(module, seed), Some(log)));
         for round in 0..3 {
             let mut rounds = open("abc", round).unwrap();
             assert_eq!(rounds.count(&record.cell), usize::try_from(round).unwrap());
@@ -199,16 +215,22 @@ mod tests {
         rounds.add(&record).unwrap();
         drop(rounds);
         assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 3);
-        fs::write(&log, "nonsense\n").unwrap();
-        let error = format!("{:#}", open("abc", 0).err().unwrap());
-        assert!(error.contains("line 1 is no line of a log"), "{error}");
+        for (nonsense, problem) in [
+            ("nonsense\n", "line 1 is no line of a log"),
+            ("notes, no line", "its last line is no line of a log"),
+        ] {
+            fs::write(&log, nonsense).unwrap();
+            let error = format!("{:#}", open("abc", 0).err().unwrap());
+            assert!(error.contains(problem), "{error}");
+            assert_eq!(fs::read_to_string(&log).unwrap(), nonsense);
+        }
     }
 
     #[test]
     fn another_text_or_outcome_is_counted_and_named() {
         let cells = [record(OutcomeKind::Passed).cell];
         let verdict = |kinds: &[OutcomeKind]| {
-            let mut rounds = Rounds::open(&bench("abc", 0), None).unwrap();
+            let mut rounds = Rounds::new(&bench("abc", 0), None);
             for &kind in kinds {
                 rounds.add(&record(kind)).unwrap();
             }

@@ -20,7 +20,7 @@ use crate::cell::{self, Task};
 use crate::host::tools::find_program;
 use crate::qemu::keep::Keep;
 use crate::report::{Demand, Ending, Report, text};
-use crate::rounds::Rounds;
+use crate::rounds::{Log, Rounds};
 use crate::{artefacts, gdb, list, note, report, say, seed, shell, tty};
 
 /// Which cells, on what.
@@ -57,12 +57,13 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         None
     };
+    let log = arguments.log.as_deref().map(Log::open).transpose()?;
     let _alone = bench::occupy()?;
     report::forget()?;
     let bench = Bench::prepare(&arguments.bench)?;
     say!("{}", bench.header());
     let cells = sample(&cells, arguments.sample, bench.seed);
-    let mut rounds = Rounds::open(&bench, arguments.log.as_deref())?;
+    let mut rounds = Rounds::new(&bench, log);
     if rounds.is_empty() {
         // What an earlier run left there would look like this one's.
         cell::forget(&artefacts().join("rounds"))?;
@@ -71,7 +72,8 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let waiting = waiting(&bench, &cells, arguments.repeat.get(), &rounds, keep.as_ref());
     let all = waiting.len();
     if waiting.is_empty() {
-        say!("the log has {} runs of each cell: nothing is left to run", arguments.repeat);
+        say!("the log has {} runs of each cell: nothing is left to run, or to report", arguments.repeat);
+        return Ok(conclude_log(&rounds.verdict(&cells)));
     }
     let one_by_one = keep.is_some().then_some(NonZeroUsize::MIN);
     let jobs = arguments.jobs.or(one_by_one).unwrap_or_else(jobs);
@@ -98,6 +100,22 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     );
     report.conclude()?;
     Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The end of a run that had nothing left to run: what the log says.
+fn conclude_log(verdict: &Result<String, Vec<String>>) -> ExitCode {
+    match verdict {
+        Ok(fine) => {
+            say!("{fine}");
+            ExitCode::SUCCESS
+        }
+        Err(faults) => {
+            for fault in faults {
+                say!("{fault}");
+            }
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// What a guest that stays is prepared for.

@@ -5,7 +5,8 @@
 //! `| head -1` or when the terminal is gone; here that ends the guests as Ctrl-C does.
 
 use std::fmt::Arguments;
-use std::io::{self, Write, stderr, stdout};
+use std::io::{self, ErrorKind, Write, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::qemu::interrupt;
 
@@ -36,9 +37,16 @@ fn write(stream: &mut impl Write, line: Arguments<'_>) -> io::Result<()> {
     stream.flush()
 }
 
-/// Nobody is left to be told that a line could not be written: what remains is to come to an end.
+/// What nobody can read any more need not be gone on with: what remains is to come to an end.
 fn end_unheard(written: &io::Result<()>) {
-    if written.is_err() {
+    if let Err(error) = written {
+        if !UNHEARD.swap(true, Ordering::Relaxed) && error.kind() != ErrorKind::BrokenPipe {
+            // Of the two streams the other may still be heard.
+            let _ = writeln!(stderr(), "error: cannot write what is to be said: {error}");
+        }
         interrupt::raise();
     }
 }
+
+/// Whether a line could not be written.
+static UNHEARD: AtomicBool = AtomicBool::new(false);
