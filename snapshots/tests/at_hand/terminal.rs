@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
@@ -22,7 +23,7 @@ use crate::{demand, xtask_command};
 const SILENCE: Duration = Duration::from_mins(1);
 
 nix::ioctl_write_int_bad!(
-    /// Makes a terminal the one of this session.
+    /// Makes this terminal the controlling one of the process.
     take_terminal,
     libc::TIOCSCTTY
 );
@@ -44,6 +45,9 @@ impl Terminal {
     pub(crate) fn run(mut command: Command) -> Result<Self, Failed> {
         let size = Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(Some(&size), None).map_err(|error| format!("open a terminal: {error}"))?;
+        // A copy in the command itself would keep its terminal from ever being gone.
+        fcntl(&pair.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+            .map_err(|error| format!("open a terminal: {error}"))?;
         let slave = || pair.slave.try_clone().map_err(|error| format!("open a terminal: {error}"));
         command.stdin(slave()?).stdout(slave()?).stderr(slave()?).env("TERM", "dumb");
         let lead = || {
