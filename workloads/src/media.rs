@@ -27,7 +27,7 @@ const OTHER: Disk = Disk::of("scratch1");
 /// What was never written reads as this.
 const TENANT: [u8; PAGE] = [0xde; PAGE];
 
-const OWN_DISKS: &[(Setup, &str)] = &[
+pub(crate) const OWN_DISKS: &[(Setup, &str)] = &[
     (Setup::Bdev, "the scenario makes disks of its own"),
     (Setup::Ext4, "no filesystem takes part"),
     (Setup::Xfs, "no filesystem takes part"),

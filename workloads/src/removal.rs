@@ -20,6 +20,7 @@ use nix::kmod::{DeleteModuleFlags, delete_module};
 use nix::libc;
 
 use crate::catalogue::Scenario;
+use crate::media::OWN_DISKS;
 
 /// The disk of these scenarios alone.
 const SCRATCH: Disk = Disk::of("scratch0");
@@ -28,14 +29,6 @@ const DATA: Pattern = Pattern(1);
 
 /// The most gates of one disk.
 const GATES_OF_A_DISK: usize = 16;
-
-const OWN_DISK: &[(Setup, &str)] = &[
-    (Setup::Bdev, "the scenario makes a disk of its own"),
-    (Setup::Ext4, "no filesystem takes part"),
-    (Setup::Xfs, "no filesystem takes part"),
-    (Setup::XfsStable, "no filesystem takes part"),
-    (Setup::FuseDirectExt4, "no filesystem takes part"),
-];
 
 const fn scenario(
     name: &'static str,
@@ -52,7 +45,7 @@ const fn scenario(
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Kernel],
         policies: &[Policy::Observe],
-        not: OWN_DISK,
+        not: OWN_DISKS,
         run,
     }
 }
