@@ -70,11 +70,19 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Processors of each guest.
-    #[arg(long, default_value = "1", value_name = "N")]
+    #[arg(long, default_value = "1", value_name = "N", value_parser = processors)]
     smp: NonZeroU32,
     /// Guests' clocks count instructions, not time; emulation only.
     #[arg(long)]
     icount: bool,
+}
+
+/// How many the guests' kernels are built for.
+const PROCESSORS: u32 = 64;
+
+fn processors(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= PROCESSORS);
+    number.ok_or_else(|| format!("a guest has 1 to {PROCESSORS} processors"))
 }
 
 impl Options {

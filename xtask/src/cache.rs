@@ -62,7 +62,7 @@ pub struct Lock {
 
 /// Takes the lock `name`, waiting for another process that holds it because it makes what is named so.
 pub fn lock(name: &str) -> Result<Lock> {
-    lock_or_wait_for(name, &format!("{name}, which is being made elsewhere"))
+    lock_or_wait_for(name, &format!("{name} to be made"))
 }
 
 /// Takes the lock `name`; where another process holds it, says that it waits for `what`.

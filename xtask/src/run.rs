@@ -77,20 +77,25 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     let one_by_one = keep.is_some().then_some(NonZeroUsize::MIN);
     let jobs = arguments.jobs.or(one_by_one).unwrap_or_else(jobs);
-    let mut endings = run_all(&bench, waiting, &mut rounds, jobs)?;
+    let (mut endings, mut fault) = run_all(&bench, waiting, &mut rounds, jobs);
     let left = all - endings.len();
+    if let Some(fault) = fault.take_if(|_| endings.is_empty()) {
+        return Err(fault);
+    }
     let place = |ending: &Ending| cells.iter().position(|cell| *cell == ending.record.cell);
     endings.sort_by_key(|ending| (ending.round, place(ending)));
     let mut report = Report::new(endings, Demand::Pass);
     let verdict = rounds.verdict(&cells);
-    if arguments.repeat.get() > 1 || arguments.log.is_some() {
+    if fault.is_some() {
+        report.complaints.push(format!("{left} more runs of cells did not come to their end"));
+    } else if arguments.repeat.get() > 1 || arguments.log.is_some() {
         match &verdict {
             Ok(fine) => say!("{fine}"),
             Err(faults) => report.complaints.clone_from(faults),
         }
     }
     report.show();
-    if left > 0 {
+    if left > 0 && fault.is_none() {
         say!("{left} more runs of cells were not made, since --keep ends with the first that does not pass");
     }
     tidy_rounds(&report.endings, &rounds)?;
@@ -99,6 +104,9 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         artefacts().join("cells").display()
     );
     report.conclude()?;
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
     Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -191,13 +199,14 @@ pub fn jobs() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Runs cells side by side, and keeps each as it ends.
+/// Runs cells side by side, and keeps each as it ends. What went wrong besides takes nothing of that away: the
+/// user interrupted, or something could not be written.
 fn run_all(
     bench: &Bench,
     waiting: Vec<Waiting>,
     rounds: &mut Rounds,
     jobs: NonZeroUsize,
-) -> Result<Vec<Ending>> {
+) -> (Vec<Ending>, Option<anyhow::Error>) {
     let all = waiting.len();
     let waiting = Mutex::new(waiting.into_iter());
     let (done, results) = channel();
@@ -209,12 +218,16 @@ fn run_all(
         drop(done);
         let mut endings: Vec<Ending> = Vec::new();
         for result in results {
-            let ending = result?;
-            note!("{}", text::line(&ending.record, endings.len() + 1, all));
-            rounds.add(&ending.record)?;
-            endings.push(ending);
+            let kept = result.and_then(|ending| {
+                note!("{}", text::line(&ending.record, endings.len() + 1, all));
+                rounds.add(&ending.record).map(|()| ending)
+            });
+            match kept {
+                Ok(ending) => endings.push(ending),
+                Err(fault) => return (endings, Some(fault)),
+            }
         }
-        Ok(endings)
+        (endings, None)
     })
 }
 

@@ -28,7 +28,7 @@ pub(crate) const QUICK: &str = "pin_order0::none";
 const AFTERLIFE: Duration = Duration::from_secs(10);
 
 /// How long any command may take: guests are few, and the host may be busy.
-const PATIENCE: Duration = Duration::from_mins(3);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A folder for artefacts and one for temporary files, which nobody else uses. The cache is the user's.
 pub(crate) struct Place {

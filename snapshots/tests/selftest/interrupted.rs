@@ -4,7 +4,9 @@
 //! terminal or of whoever reads their output. Nothing lives on, and the next run works.
 
 use std::env;
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
 use std::path::Path;
 use std::process::Child;
 use std::thread;
@@ -14,7 +16,7 @@ use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::commands::{Place, QUICK, complaint, end};
+use crate::commands::{PATIENCE, Place, QUICK, complaint, end};
 
 /// How many further moments are tried, spread over a whole run with the making of checkpoints.
 const MOMENTS: &str = "PINBED_SELFTEST_MOMENTS";
@@ -66,7 +68,8 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
         Trial::test("selftest::nobody_reads_what_a_run_complains", || unheard(false)),
     ];
     let runner = Trial::test("selftest::a_test_runner_that_is_killed", killed_runner);
-    ways.chain(moments).chain(unheard).chain([runner])
+    let shown = Trial::test("selftest::an_interrupted_run_shows_what_had_ended", shows_what_had_ended);
+    ways.chain(moments).chain(unheard).chain([runner, shown])
 }
 
 /// While checkpoints are made, some time after the first QEMU was started.
@@ -87,6 +90,32 @@ fn among_guests(way: Way) -> Result<(), Failed> {
         return Err(format!("the run did not say that it was interrupted: {complaint}").into());
     }
     place.expect_order(!way.is_deadly(), CELLS)
+}
+
+/// After the first of two rounds, of one cell that passes.
+fn shows_what_had_ended() -> Result<(), Failed> {
+    let place = Place::new()?;
+    let log = place.target().join("log");
+    let mut run = place.xtask(&["run", QUICK, "--jobs", "1", "--repeat", "1000", "--log"])?;
+    let mut run = run.arg(&log).spawn().map_err(|error| format!("start a run: {error}"))?;
+    let deadline = Instant::now() + PATIENCE;
+    while fs::read_to_string(&log).unwrap_or_default().is_empty() && Instant::now() < deadline {
+        wait(&mut run, Duration::from_millis(20));
+    }
+    WAYS[0].end(&run);
+    let status = end(&mut run)?;
+    let mut shown = String::new();
+    run.stdout.take().ok_or("nobody hears the run")?.read_to_string(&mut shown).map_err(|e| e.to_string())?;
+    let last = shown.lines().last().unwrap_or_default();
+    let tells = shown.contains("more runs of cells did not come to their end");
+    if status.code() != Some(2)
+        || !tells
+        || !last.starts_with("cells: ")
+        || last.starts_with("cells: 0 passed")
+    {
+        return Err(format!("the run ended with {status} and showed: {shown}").into());
+    }
+    place.expect_order(true, QUICK)
 }
 
 /// At any moment, also before there is a guest, or after the last.
