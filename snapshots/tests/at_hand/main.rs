@@ -17,6 +17,7 @@ use crate::terminal::Terminal;
 
 mod kept;
 mod terminal;
+mod verified;
 
 type Test = fn() -> Result<(), Failed>;
 
@@ -37,7 +38,7 @@ fn main() {
     let mut trials: Vec<Trial> =
         TESTS.iter().map(|(name, test)| Trial::test(format!("at_hand::{name}"), test)).collect();
     let without_gdb = find_program("gdb").is_none();
-    for (name, test) in kept::TESTS {
+    for (name, test) in kept::TESTS.iter().chain(verified::TESTS) {
         trials.push(Trial::test(format!("at_hand::{name}"), test));
     }
     for (name, test) in DEBUGGER_TESTS {

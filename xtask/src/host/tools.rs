@@ -80,6 +80,7 @@ pub const TOOLS: &[Tool] = &[
     required("mkfs.vfat", HELP, "dosfstools", "vfat in the guest"),
     required("fsck.vfat", HELP, "dosfstools", "vfat in the guest"),
     required("busybox", HELP, "busybox", "small tools beside a program of yours in the guest"),
+    required("fio", VERSION, "fio", "data verified through pinblk, in a guest"),
     llvm("clang", "clang-19"),
     llvm("ld.lld", "lld-19"),
     llvm("llvm-objcopy", "llvm-19"),
