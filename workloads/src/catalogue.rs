@@ -54,6 +54,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::removal::SCENARIOS,
         crate::transfer::SCENARIOS,
         crate::transfer_in_flight::SCENARIOS,
+        crate::unplug::SCENARIOS,
     ]
     .into_iter()
     .flatten()

@@ -19,3 +19,4 @@ mod removal;
 mod selftest;
 mod transfer;
 mod transfer_in_flight;
+mod unplug;

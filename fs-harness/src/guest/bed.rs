@@ -40,6 +40,8 @@ pub struct Bed {
     last: Counters,
     /// Checks made so far.
     checks: usize,
+    /// There is no filesystem any more.
+    is_gone: bool,
     /// Each step ends with a line from standard input.
     stops: bool,
 }
@@ -57,6 +59,7 @@ impl Bed {
             base,
             last: base,
             checks: 0,
+            is_gone: false,
             stops: env::var_os(STOPS).is_some(),
         })
     }
@@ -242,6 +245,12 @@ impl Bed {
         class != Class::Metadata || self.cell.setup == Setup::Bdev
     }
 
+    /// Unmounts the filesystem before the scenario's end: its disk is gone, and nothing is left to check.
+    pub fn unmount(&mut self) -> Result<()> {
+        self.is_gone = true;
+        self.site.unmount()
+    }
+
     /// The last checks of every cell: nothing stays pinned, and the filesystem is whole.
     pub(crate) fn finish(&mut self) -> Result<()> {
         if self.checks == 0 {
@@ -256,6 +265,10 @@ impl Bed {
         self.check_that("every reference that pinblk took is released", references == 0, || {
             format!("{references} more acquired than released")
         })?;
+        if self.is_gone {
+            return Ok(());
+        }
+        self.site.unmount()?;
         if let Some(checked) = self.site.check()? {
             let text = format!("{} finds the unmounted filesystem clean", checked.program);
             self.check_that(&text, checked.complaint.is_none(), || checked.complaint.unwrap_or_default())?;

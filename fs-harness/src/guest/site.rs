@@ -93,24 +93,28 @@ impl Site {
         }
     }
 
-    /// Unmounts the filesystem and asks its own checker; returns what is wrong, or that it has none.
-    pub fn check(&self) -> Result<Option<Checked>> {
+    /// Unmounts the filesystem, where there is one.
+    pub fn unmount(&self) -> Result<()> {
         match self.setup {
-            Setup::None | Setup::Bdev => Ok(None),
-            Setup::Ext4 => {
-                unmount(EXT4)?;
-                Checked::by("e2fsck", &["-f", "-n", &DISK.path()]).map(Some)
-            }
-            Setup::Xfs | Setup::XfsStable => {
-                unmount(XFS)?;
-                Checked::by("xfs_repair", &["-n", &DISK.path()]).map(Some)
-            }
+            Setup::None | Setup::Bdev => Ok(()),
+            Setup::Ext4 => unmount(EXT4),
+            Setup::Xfs | Setup::XfsStable => unmount(XFS),
             Setup::FuseDirectExt4 => {
                 unmount(FUSE)?;
                 wait_for_fuse_to_end()?;
-                unmount(BACKING)?;
+                unmount(BACKING)
+            }
+        }
+    }
+
+    /// Asks the checker of the filesystem, which is not mounted any more; returns what is wrong, or that it has none.
+    pub fn check(&self) -> Result<Option<Checked>> {
+        match self.setup {
+            Setup::None | Setup::Bdev => Ok(None),
+            Setup::Ext4 | Setup::FuseDirectExt4 => {
                 Checked::by("e2fsck", &["-f", "-n", &DISK.path()]).map(Some)
             }
+            Setup::Xfs | Setup::XfsStable => Checked::by("xfs_repair", &["-n", &DISK.path()]).map(Some),
         }
     }
 }
