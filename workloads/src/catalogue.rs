@@ -44,6 +44,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::delayed::SCENARIOS,
         crate::direct_io::SCENARIOS,
         crate::fast_or_slow::SCENARIOS,
+        crate::file_errors::SCENARIOS,
         crate::fuse::SCENARIOS,
         crate::hold::SCENARIOS,
         crate::huge::SCENARIOS,

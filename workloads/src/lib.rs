@@ -8,6 +8,7 @@ mod counting;
 mod delayed;
 mod direct_io;
 mod fast_or_slow;
+mod file_errors;
 mod fuse;
 mod hold;
 mod huge;
