@@ -50,6 +50,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::huge::SCENARIOS,
         crate::in_flight::SCENARIOS,
         crate::media::SCENARIOS,
+        crate::nowait::SCENARIOS,
         crate::overflow::SCENARIOS,
         crate::process::SCENARIOS,
         crate::removal::SCENARIOS,

@@ -14,6 +14,7 @@ mod hold;
 mod huge;
 mod in_flight;
 mod media;
+mod nowait;
 mod overflow;
 mod process;
 mod removal;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use std::{io, process, thread};
 
 use io_uring::{IoUring, opcode, squeue, types};
+use nix::libc;
 
 use super::error::{Doing, Error, Result};
 use super::memory::Memory;
@@ -35,6 +36,13 @@ impl<'a> InFlight<'a> {
         let (pointer, length) = part(memory, bytes);
         let entry = opcode::Write::new(types::Fd(file.as_raw_fd()), pointer, length).offset(offset).build();
         Self::start(&entry).doing("start a write")
+    }
+
+    /// The same, and fails with `EAGAIN` where somebody would have to wait.
+    pub fn write_without_waiting(file: &'a File, offset: u64, memory: &'a Memory) -> Result<Self> {
+        let (pointer, length) = part(memory, 0..memory.length());
+        let write = opcode::Write::new(types::Fd(file.as_raw_fd()), pointer, length).offset(offset);
+        Self::start(&write.rw_flags(libc::RWF_NOWAIT).build()).doing("start a write that may not wait")
     }
 
     /// Makes the file's data durable.
