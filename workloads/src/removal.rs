@@ -2,7 +2,7 @@
 
 //! Disks that go while they are used, gates whose process dies, a module that is in use.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::time::Duration;
 
@@ -277,8 +277,17 @@ fn disk_attributes(bed: &mut Bed) -> Result<()> {
 }
 
 fn rmmod_in_use(bed: &mut Bed) -> Result<()> {
+    // The control device, which the scenario has open itself.
+    let own = users()?;
+    bed.check("the control device keeps the module", own > 0)?;
+    let again = Device::open()?;
+    bed.check("and so it does each time that it is opened", users()? == own + 1)?;
+    drop(again);
     make(&SCRATCH)?;
+    let with_disk = users()?;
+    bed.check("a disk keeps the module", with_disk > own)?;
     let (disk, buffer) = (open(&SCRATCH)?, bed.anonymous(DATA, 1)?);
+    bed.check("who opens it keeps the module as well", users()? == with_disk + 1)?;
     let hold = bed.device().hold(&buffer, Acquisition::Pin)?;
     let gate = bed.device().close_gate(&SCRATCH, Stage::Arrival, &Bios::writes())?;
     let write = InFlight::write(&disk, 0, &buffer, 0..PAGE)?;
@@ -289,8 +298,17 @@ fn rmmod_in_use(bed: &mut Bed) -> Result<()> {
     bed.check("the write goes on", write.wait().is_ok_and(|count| count == PAGE))?;
     hold.release(Release::Clean)?;
     bed.observe("the write is complete, the page is released", None)?;
-    let refused = delete_module(c"pinblk", DeleteModuleFlags::O_NONBLOCK);
-    bed.check("the module stays while its disks are there", refused == Err(Errno::EWOULDBLOCK))
+    SCRATCH.remove()?;
+    bed.check("a disk that was removed keeps the module as long as it is open", users()? == own + 1)?;
+    drop(disk);
+    bed.check("and no longer", users()? == own)
+}
+
+/// How many references there are to the module.
+fn users() -> Result<u32> {
+    const USERS: &str = "/sys/module/pinblk/refcnt";
+    let text = fs::read_to_string(USERS).doing(format!("read {USERS}"))?;
+    text.trim().parse().map_err(|_| Error::Unexpected(format!("'{text}' in {USERS} is no number")))
 }
 
 fn make(disk: &Disk) -> Result<()> {
