@@ -127,7 +127,8 @@ impl Machine {
         add("-accel", &self.accelerator.name);
         add("-M", Self::TYPE);
         add("-cpu", self.cpu());
-        add("-smp", &self.processors.to_string());
+        // A kernel without ACPI finds processors in the firmware's older table, which has one of each socket.
+        add("-smp", &format!("{0},sockets={0}", self.processors));
         if self.icount {
             // Two nanoseconds an instruction; a guest that sleeps is woken at once.
             add("-icount", "shift=1,sleep=off");
@@ -191,7 +192,7 @@ mod tests {
         let unusual = Machine { processors: NonZeroU32::new(2).unwrap(), icount: true, ..machine() };
         assert_eq!(unusual.description(), "q35 with 2 processors counting instructions");
         let line = unusual.command_line(Channels::Person, "").join(" ");
-        assert!(line.contains("-smp 2 ") && line.contains("-icount shift=1,sleep=off "), "{line}");
+        assert!(line.contains("-smp 2,sockets=2 ") && line.contains("-icount shift=1,sleep=off "), "{line}");
     }
 
     #[test]
