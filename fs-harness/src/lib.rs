@@ -11,6 +11,7 @@ pub mod cell;
 pub mod dump_page;
 pub mod guest;
 pub mod kernel_log;
+pub mod ktap;
 pub mod page;
 pub mod pattern;
 pub mod protocol;

@@ -67,9 +67,9 @@ pub fn selftest() -> impl Iterator<Item = &'static Scenario> {
     crate::selftest::SCENARIOS.iter()
 }
 
-/// The scenario of that name, from the catalogue or the self-test.
+/// The scenario of that name, from the catalogue, the self-test or the driver's own suites.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    scenarios().chain(selftest()).find(|scenario| scenario.name == name)
+    scenarios().chain(selftest()).chain(crate::kunit::SCENARIOS).find(|scenario| scenario.name == name)
 }
 
 /// Every cell of the catalogue with its scenario, in the order in which they are listed.

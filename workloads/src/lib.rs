@@ -13,6 +13,7 @@ mod fuse;
 mod hold;
 mod huge;
 mod in_flight;
+pub mod kunit;
 mod media;
 mod nowait;
 mod overflow;

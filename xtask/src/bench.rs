@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::command::Command;
 use crate::host::setup;
+use crate::kernel::Kernel;
 use crate::kernel::flavour::Flavour;
 use crate::qemu::accelerator::{Accelerator, Wish};
 use crate::qemu::machine::Machine;
@@ -137,6 +138,11 @@ pub struct Bench {
 impl Bench {
     /// Chooses and builds everything, and remembers it for tests that run in processes of their own.
     pub fn prepare(options: &Options) -> Result<Self> {
+        Self::prepare_with_kernel(options).map(|(bench, _)| bench)
+    }
+
+    /// The same with the kernel, for who builds more against it.
+    pub fn prepare_with_kernel(options: &Options) -> Result<(Self, Kernel)> {
         let accel = options.wish()?;
         setup::ensure(options.flavour())?;
         let kernel = kernel::ensure(&options.kernel)?;
@@ -149,12 +155,13 @@ impl Bench {
             image: image.path,
             processors: options.smp,
             icount: options.icount,
+            parameters: Vec::new(),
         };
         let isolation = options.isolation;
         let seed = options.seed.unwrap_or_else(|| seed::of_image(&image.hash));
         let environment = BTreeMap::from([
             ("kernel", format!("{} (package {})", kernel.release, kernel.version)),
-            ("config", kernel.config_hash),
+            ("config", kernel.config_hash.clone()),
             ("module", module.build_id),
             ("image", image.hash),
             ("seed", seed.to_string()),
@@ -165,7 +172,7 @@ impl Bench {
         let bench = Self { machine, accel, isolation, seed, environment }.describe_host()?;
         let text = serde_json::to_vec_pretty(&bench).context("write down the bench")?;
         cache::write_whole(&file(), &text)?;
-        Ok(bench)
+        Ok((bench, kernel))
     }
 
     /// The bench that `PINBED_BENCH` names, for whatever was prepared last may be of other sources; or the
@@ -271,6 +278,7 @@ pub(crate) mod tests {
             image: "/image".into(),
             processors: NonZeroU32::MIN,
             icount: false,
+            parameters: Vec::new(),
         };
         let (accel, isolation) = (Wish::default(), Isolation::default());
         Bench { machine, accel, isolation, seed: 1, environment: BTreeMap::new() }

@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
 use xtask::report::shards;
 use xtask::{
-    CANNOT, archive, bench, exec, gdb, kernel, list, module, plan, replay, review, run, schema, shell, test,
-    tidy, timing,
+    CANNOT, archive, bench, exec, gdb, kernel, kunit, list, module, plan, replay, review, run, schema, shell,
+    test, tidy, timing,
 };
 
 /// A test bed for filesystems and pinned pages.
@@ -48,6 +48,13 @@ Installs and builds what is missing first. Artefacts of each cell are in target/
     Run(run::Arguments),
     /// Run all tests: of the source, of the host, of the harness, and all cells against their snapshots.
     Test(test::Arguments),
+    /// Run the driver's KUnit suites, and show their KTAP.
+    #[command(after_help = "Examples:
+  cargo xtask kunit                     on the standard kernel
+  cargo xtask kunit --flavour sanitize  under KASAN, lockdep and their kin
+
+The suites are in kmod-blk/kunit, and run in a guest with two processors. `cargo xtask test` runs them too.")]
+    Kunit(kunit::Arguments),
     /// Run a program of yours in a guest with pinblk and a filesystem.
     #[command(after_help = "Examples:
   cargo xtask exec -- fio --name=x --rw=randwrite --direct=1 --size=4m --bs=4k --thread
@@ -169,6 +176,7 @@ impl Cli {
             Command::Shell(arguments) => return shell::main(&arguments),
             Command::Gdb(arguments) => return gdb::main(&arguments),
             Command::Replay(arguments) => return replay::main(&arguments),
+            Command::Kunit(arguments) => return kunit::main(&arguments),
             Command::Exec(arguments) => return exec::main(&arguments),
             Command::Bench(arguments) => timing::main(&arguments)?,
             Command::Run(arguments) => return run::main(&arguments),

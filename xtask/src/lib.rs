@@ -20,6 +20,7 @@ pub mod host;
 pub mod image;
 pub mod isolation;
 pub mod kernel;
+pub mod kunit;
 pub mod list;
 pub mod luggage;
 pub mod module;

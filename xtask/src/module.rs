@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel module: `kmod-blk`, built against a kernel of the cache.
+//! The kernel module: `kmod-blk`, built against a kernel of the cache; and that of its KUnit suites.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::{artefacts, cache, say, workspace};
 
 /// The module that was built.
 pub struct Module {
-    /// `pinblk.ko`, with all that a debugger wants to know.
+    /// The `.ko` file, with all that a debugger wants to know.
     pub path: PathBuf,
     /// The same without that, as guests load it.
     pub stripped: PathBuf,
@@ -23,18 +23,28 @@ pub struct Module {
 
 /// Brings the module up to date with its source; make decides what there is to do.
 pub fn ensure(kernel: &Kernel) -> Result<Module> {
-    let objects = artefacts().join("module").join(&kernel.key);
+    build(kernel, "kmod-blk", "pinblk", "module")
+}
+
+/// The same for the module of the driver's KUnit suites.
+pub fn ensure_suites(kernel: &Kernel) -> Result<Module> {
+    build(kernel, "kmod-blk/kunit", "pinblk_kunit", "suites")
+}
+
+/// Builds the module `name` from a folder of the checkout into one of the artefacts.
+fn build(kernel: &Kernel, source: &str, name: &str, objects: &str) -> Result<Module> {
+    let objects = artefacts().join(objects).join(&kernel.key);
     fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
     let objects = objects.canonicalize().with_context(|| format!("cannot find {}", objects.display()))?;
-    let _guard = cache::lock(&format!("module-{}", kernel.key))?;
+    let _guard = cache::lock(&format!("module-{name}-{}", kernel.key))?;
     kernel
         .make()?
-        .arg(format!("M={}", workspace().join("kmod-blk").display()))
+        .arg(format!("M={}", workspace().join(source).display()))
         .arg(format!("MO={}", objects.display()))
         .arg("modules")
         .run()
-        .context("the module does not build")?;
-    let path = objects.join("pinblk.ko");
+        .with_context(|| format!("the module {name} does not build"))?;
+    let path = objects.join(format!("{name}.ko"));
     let stripped = objects.join("stripped.ko");
     Command::new("objcopy").arg("--strip-debug").arg(&path).arg(&stripped).run()?;
     Ok(Module { build_id: build_id(&path)?, path, stripped })

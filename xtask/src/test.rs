@@ -14,7 +14,7 @@ use crate::bench::{self, Bench, Options};
 use crate::host::command::Command;
 use crate::host::setup;
 use crate::report::{Demand, Ending, Report};
-use crate::{cell, isolation, note, report, run, say, workspace};
+use crate::{cell, isolation, kunit, note, report, run, say, workspace};
 
 /// On what to run the cells.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         say!("{error:#}");
         return Ok(ExitCode::FAILURE);
     }
-    let bench = Bench::prepare(&arguments.bench)?;
+    let (bench, kernel) = Bench::prepare_with_kernel(&arguments.bench)?;
     say!("{}", bench.header());
     // What a blind bed says about cells means nothing.
     let fine = stage("self-test of the harness", trials("selftest"))
@@ -40,6 +40,11 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         .and_then(|()| stage("pages released by the wrong call", trials("release")));
     if let Err(error) = fine {
         say!("{error:#}");
+        return Ok(ExitCode::FAILURE);
+    }
+    note!("== KUnit suites of the driver");
+    if !kunit::run(&bench, &kernel)? {
+        say!("the stage 'KUnit suites of the driver' failed");
         return Ok(ExitCode::FAILURE);
     }
     for (found, _) in catalogue::cells() {

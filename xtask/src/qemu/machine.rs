@@ -82,6 +82,8 @@ pub struct Machine {
     pub processors: NonZeroU32,
     /// The guest's clocks count its instructions, and not the host's time.
     pub icount: bool,
+    /// Kernel parameters beyond those of every guest; they win over those.
+    pub parameters: Vec<String>,
 }
 
 impl Machine {
@@ -104,7 +106,8 @@ impl Machine {
 
     /// The command line of a guest that boots; `parameters` are added to the kernel's.
     pub fn command_line(&self, channels: Channels, parameters: &str) -> Vec<String> {
-        let append = format!("{} {parameters}", PARAMETERS.join(" "));
+        let own = self.parameters.join(" ");
+        let append = [&PARAMETERS.join(" "), own.as_str(), parameters].join(" ");
         let kernel = ["-kernel", &self.kernel.to_string_lossy(), "-initrd", &self.image.to_string_lossy()]
             .map(str::to_owned);
         let append = ["-append".to_owned(), append.trim_end().to_owned()];
@@ -183,6 +186,7 @@ mod tests {
             image: "/cache/initramfs.cpio".into(),
             processors: NonZeroU32::MIN,
             icount: false,
+            parameters: Vec::new(),
         }
     }
 

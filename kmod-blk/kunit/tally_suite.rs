@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Numbers that are counted on each processor and read as one.
+
+use crate::{
+    sys::{
+        beside::beside,
+        worker::{
+            let_others_run,
+            run_and_wait, //
+        }, //
+    },
+    tally::Tally, //
+};
+use kernel::{
+    prelude::*,
+    processor::cpu_relax,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+const NUMBERS: usize = 16;
+
+/// How often the numbers must have changed between two looks.
+const CHANGES: u64 = 10_000;
+
+fn add_to_all(tally: &Tally<NUMBERS>) {
+    tally.add(|numbers| (0..NUMBERS).for_each(|index| numbers.add(index, 1)));
+}
+
+/// What was seen of numbers that are always added to together.
+#[derive(Default)]
+struct Looks {
+    /// They had changed since the look before.
+    changes: u64,
+    /// They were not all the same.
+    torn: u64,
+}
+
+/// Looks until the numbers have changed often enough, or for a minute.
+fn look(tally: &Tally<NUMBERS>) -> Looks {
+    let (begun, most) = (Instant::<Monotonic>::now(), Delta::from_secs(60));
+    let mut looks = Looks::default();
+    let mut last = 0;
+    while looks.changes < CHANGES && begun.elapsed() < most {
+        let sums = tally.sums();
+        looks.torn += u64::from(sums.iter().any(|sum| *sum != sums[0]));
+        looks.changes += u64::from(sums[0] != last);
+        last = sums[0];
+        let_others_run();
+    }
+    looks
+}
+
+#[kunit_tests(pinblk_tally)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_threads_add_is_summed() -> Result {
+        let tally = Tally::<NUMBERS>::new()?;
+        assert_eq!(tally.sums(), [0; NUMBERS]);
+        add_to_all(&tally);
+        beside(|| add_to_all(&tally), || ())?;
+        run_and_wait(|| tally.add(|numbers| numbers.add(3, 40)))?;
+        let mut expected = [2; NUMBERS];
+        expected[3] += 40;
+        assert_eq!(tally.sums(), expected);
+        Ok(())
+    }
+
+    #[test]
+    fn a_look_sees_additions_of_another_processor_whole() -> Result {
+        let tally = Tally::<NUMBERS>::new()?;
+        let seen_enough = Atomic::new(false);
+        let write = || {
+            while !seen_enough.load(Relaxed) {
+                add_to_all(&tally);
+                // A look needs a moment without an addition.
+                (0..20).for_each(|_| cpu_relax());
+                let_others_run();
+            }
+        };
+        let looks = beside(write, || {
+            let looks = look(&tally);
+            seen_enough.store(true, Relaxed);
+            looks
+        })?;
+        assert_eq!(looks.torn, 0);
+        // Else nothing was added while it was looked at, and the above says nothing.
+        assert_eq!(looks.changes, CHANGES);
+        Ok(())
+    }
+}
