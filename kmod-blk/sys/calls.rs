@@ -244,13 +244,17 @@ fn add_pins<A: Pins>(acquired: &Acquired<A>, times: u32) -> Result {
     Ok(())
 }
 
-/// The folios of pages, and how many of the pages that follow one another lie in each.
+/// The folios of pages, and how many of the pages that follow one another lie in each. Without the zero
+/// page: a pin has no effect on it, so that it is never a folio that is pinned already.
 fn folios<A>(acquired: &Acquired<A>) -> impl Iterator<Item = (*mut bindings::folio, usize)> + '_ {
     // SAFETY: The type says that the page is acquired, which keeps it and its folio allocated.
     let folio_of = |page: *mut bindings::page| unsafe { ffi::pinblk_page_folio(page) };
     let is_same = move |one: &*mut bindings::page, other: &*mut bindings::page| {
         folio_of(*one) == folio_of(*other)
     };
+    // SAFETY: As above.
+    let is_zero = |page: *mut bindings::page| unsafe { ffi::pinblk_is_zero_page(page) };
     let chunks = acquired.pages.as_slice().chunk_by(is_same);
-    chunks.map(move |pages| (folio_of(pages[0]), pages.len()))
+    let pinned = chunks.filter(move |pages| !is_zero(pages[0]));
+    pinned.map(move |pages| (folio_of(pages[0]), pages.len()))
 }

@@ -208,6 +208,11 @@ fn zero_page(bed: &mut Bed) -> Result<()> {
         bed.check_that("each reference is one to the zero page", added == 2, || format!("it added {added}"))?;
     } else {
         bed.check_that("pinning it changes nothing", added == 0, || format!("it added {added}"))?;
+        // The kernel warns of whoever adds pins to a folio that has none.
+        let more = bed.device().hold(&memory, read_only(bed.acquisition()).times(3).adding())?;
+        let added = bed.observe("they are held three times more, by adding pins", None)?;
+        bed.check("the kernel counts no pin of these either", added.pins == Counted::default())?;
+        more.release(Release::Clean)?;
     }
     hold.release(Release::Clean)?;
     let after = bed.observe("both are released", Some(&reference))?;
