@@ -11,13 +11,15 @@
 //! output go over a port of their own, see [`stream`](crate::stream). It may also follow a
 //! [`ToGuest::Run`] that was told to stay.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, Setup};
 use crate::record::{Check, Outcome, Step};
 
 /// Version of these messages; the two sides must agree.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Name of the virtio-serial port that carries these messages.
 pub const AGENT_PORT: &str = "pinbed.agent";
@@ -30,6 +32,9 @@ pub const MARK: &str = "pinbed: mark:";
 
 /// How the mark begins that stands behind all that was logged while a setup was made.
 pub const MADE: &str = "pinbed: mark: made ";
+
+/// How often each request was made, by its name and by how it was answered: "ok", or an errno.
+pub type Answers = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// From the guest to the host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +67,8 @@ pub enum FromGuest {
     /// The kernel's log will have one more line that a rule picks and that contains this, as
     /// [`crate::kernel_log::normalise`] leaves it: the scenario provokes it.
     ExpectLog(String),
+    /// The answers to the requests that were made in great numbers.
+    Answers(Answers),
     /// The kernel lacks what the scenario needs.
     Skip(String),
     /// The scenario came to its end: what it said is all that it had to say.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::Cell;
 use crate::page::Page;
+use crate::protocol::Answers;
 
 /// Version of [`Record`], raised by every change of its fields or of what they mean; `docs/record.md` says which.
 pub const SCHEMA: u32 = 3;
@@ -35,6 +36,9 @@ pub struct Record {
     pub steps: Vec<Step>,
     /// The properties that had to hold, in order.
     pub checks: Vec<Check>,
+    /// Of a cell that makes requests in great numbers: how often each was made, and how it was answered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: Answers,
     /// The kernel's log lines that matter, in order.
     pub log: Vec<LogLine>,
     /// Seconds from the start of QEMU to each named moment.
@@ -55,6 +59,7 @@ impl Record {
             snapshot: None,
             steps: Vec::new(),
             checks: Vec::new(),
+            answers: Answers::new(),
             log: Vec::new(),
             timings: Vec::new(),
             resources: None,

@@ -67,9 +67,17 @@ pub fn selftest() -> impl Iterator<Item = &'static Scenario> {
     crate::selftest::SCENARIOS.iter()
 }
 
-/// The scenario of that name, from the catalogue, the self-test or the driver's own suites.
+/// Scenarios that hunt for faults of the driver on the sanitizer kernel, for as long as they are told:
+/// numbers stand behind their name.
+pub fn hunts() -> impl Iterator<Item = &'static Scenario> {
+    [&crate::fuzz::RANDOM].into_iter()
+}
+
+/// The scenario of that name, from the catalogue, the self-test, the driver's own suites or the hunts.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    scenarios().chain(selftest()).chain(crate::kunit::SCENARIOS).find(|scenario| scenario.name == name)
+    let hunted = name.trim_end_matches(|end: char| end == '_' || end.is_ascii_digit());
+    let others = scenarios().chain(selftest()).chain(crate::kunit::SCENARIOS);
+    others.filter(|scenario| scenario.name == name).chain(hunts().filter(|hunt| hunt.name == hunted)).next()
 }
 
 /// Every cell of the catalogue with its scenario, in the order in which they are listed.

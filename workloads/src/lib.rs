@@ -10,6 +10,7 @@ mod direct_io;
 mod fast_or_slow;
 mod file_errors;
 mod fuse;
+mod fuzz;
 mod hold;
 mod huge;
 mod in_flight;

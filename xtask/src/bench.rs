@@ -87,6 +87,18 @@ fn processors(text: &str) -> Result<NonZeroU32, String> {
 }
 
 impl Options {
+    /// What faults of the driver are hunted on: the kernel that finds the most of them, and two processors.
+    pub fn of_hunt(seed: u64) -> Self {
+        Self {
+            kernel: kernel::Choice { flavour: Flavour::Sanitize, ..kernel::Choice::default() },
+            accel: Wish::default(),
+            isolation: Isolation::default(),
+            seed: Some(seed),
+            smp: NonZeroU32::MIN.saturating_add(1),
+            icount: false,
+        }
+    }
+
     /// The flavour of the kernel.
     pub fn flavour(&self) -> Flavour {
         self.kernel.flavour

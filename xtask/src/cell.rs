@@ -180,6 +180,7 @@ fn take_over(record: &mut Record, folder: &Path, seen: Seen) -> Result<()> {
     record.log = seen.log.iter().filter_map(kernel_log::judge).collect();
     record.steps = seen.steps;
     record.checks = seen.checks;
+    record.answers = seen.answers;
     record.timings = seen.timings;
     record.resources = seen.resources;
     let mut log = String::new();

@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
 use xtask::report::shards;
 use xtask::{
-    CANNOT, archive, bench, exec, gdb, kernel, kunit, list, module, plan, replay, review, run, schema, shell,
-    test, tidy, timing,
+    CANNOT, archive, bench, exec, fuzz, gdb, kernel, kunit, list, module, plan, replay, review, run, schema,
+    shell, test, tidy, timing,
 };
 
 /// A test bed for filesystems and pinned pages.
@@ -89,6 +89,15 @@ Symbols of the kernel and of pinblk are loaded; lx-dmesg and the kernel's other 
 
 Says which parts of the environment are others now. Exit codes: 0 the same text, 1 another, 2 no record.")]
     Replay(replay::Arguments),
+    /// Hunt for faults of pinblk by random requests on the kernel with sanitizers.
+    #[command(after_help = "Examples:
+  cargo xtask fuzz                                        a hundred thousand requests
+  cargo xtask fuzz --requests 2000000 --log fuzz.jsonl    many, and go on where an earlier command ended
+  cargo xtask fuzz --seed 1 --round 20007 --requests 1    only the round that a failure named
+
+Ends with the first guest that finds a fault, and names the round and the last requests. Otherwise says
+how often each request was made, and how it was answered. Artefacts of each guest are in target/pinbed/fuzz.")]
+    Fuzz(fuzz::Arguments),
     /// Measure cells from a checkpoint, from a boot, and virtme-ng.
     #[command(after_help = "Examples:
   cargo xtask bench                      a cell without a filesystem, one on ext4, one on XFS
@@ -179,6 +188,7 @@ impl Cli {
             Command::Kunit(arguments) => return kunit::main(&arguments),
             Command::Exec(arguments) => return exec::main(&arguments),
             Command::Bench(arguments) => timing::main(&arguments)?,
+            Command::Fuzz(arguments) => return fuzz::main(&arguments),
             Command::Run(arguments) => return run::main(&arguments),
             Command::Test(arguments) => return test::main(&arguments),
             Command::Plan(arguments) => plan::main(&arguments)?,

@@ -15,6 +15,7 @@ pub mod bench;
 pub mod cache;
 pub mod cell;
 pub mod exec;
+pub mod fuzz;
 pub mod gdb;
 pub mod host;
 pub mod image;

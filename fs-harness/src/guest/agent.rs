@@ -6,7 +6,7 @@
 pub(super) mod child;
 mod fault;
 mod ports;
-mod prepare;
+pub(super) mod prepare;
 mod process;
 mod session;
 mod unpack;

@@ -7,9 +7,11 @@ use std::time::Duration;
 use std::{env, fs};
 
 use nix::errno::Errno;
+use nix::kmod::{DeleteModuleFlags, delete_module};
 use nix::sys::mman::MmapAdvise;
 use pinblk_abi as abi;
 
+use super::agent::prepare;
 use super::counters::Counters;
 use super::device::{Bios, Device, Gate, Hold, Stage};
 use super::disk::Disk;
@@ -22,7 +24,7 @@ use crate::cell::{Acquisition, Cell, Setup};
 use crate::dump_page::DumpPage;
 use crate::page::{Page, PageState};
 use crate::pattern::Pattern;
-use crate::protocol::{self, FromGuest};
+use crate::protocol::{self, Answers, FromGuest};
 use crate::record::{Check, Class, Direction, Step, Traffic, Verdict};
 
 /// Set for a scenario that a person goes through step by step.
@@ -83,6 +85,37 @@ impl Bed {
     /// What is under test below the scenario.
     pub fn setup(&self) -> Setup {
         self.cell.setup
+    }
+
+    /// The name by which the scenario was called: some take numbers behind their own.
+    pub fn called(&self) -> &str {
+        &self.cell.scenario
+    }
+
+    /// Says what is being done, which is a sign of life.
+    pub fn doing(&self, what: &str) -> Result<()> {
+        send(&FromGuest::Doing(what.to_owned()))
+    }
+
+    /// Tells how often each request was made, and how it was answered.
+    pub fn answers(&self, answers: Answers) -> Result<()> {
+        send(&FromGuest::Answers(answers))
+    }
+
+    /// Unloads pinblk for the time of `work`. Nothing may be left of what the scenario did to it; what
+    /// follows is counted anew.
+    pub fn while_unloaded<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.device = Device::nowhere()?;
+        let unloaded = delete_module(c"pinblk", DeleteModuleFlags::O_NONBLOCK).doing("unload pinblk");
+        let done = unloaded.and_then(|()| {
+            let done = work();
+            prepare::load_driver()?;
+            done
+        });
+        self.device = Device::open()?;
+        self.base = Counters::read(&self.device, self.site.disk())?;
+        self.last = self.base;
+        done
     }
 
     /// The disk below the setup, where there is one.

@@ -10,7 +10,7 @@ use std::{fmt, fs, io};
 
 use anyhow::{Context, Result, bail};
 use fs_harness::kernel_log::{self, LogRecord};
-use fs_harness::protocol::{self, FromGuest, ToGuest};
+use fs_harness::protocol::{self, Answers, FromGuest, ToGuest};
 use fs_harness::record::{Check, Outcome, Resources, Step, Timing};
 use tokio::process::Child;
 
@@ -49,6 +49,8 @@ pub struct Seen {
     pub checks: Vec<Check>,
     /// Lines of the kernel's log that the scenario provokes, one each.
     pub expected_log: Vec<String>,
+    /// How often requests were made, and how they were answered.
+    pub answers: Answers,
     /// How a program of the user's ended: its exit code, and why it could not be started, if so.
     pub exited: Option<(u8, String)>,
     /// The user interrupted a program, or nobody hears what it writes any more.
@@ -367,6 +369,7 @@ impl Guest<'_> {
             FromGuest::Check(check) => self.seen.checks.push(check.clone()),
             FromGuest::ExpectLog(line) => self.seen.expected_log.push(line.clone()),
             FromGuest::Skip(_) => {}
+            FromGuest::Answers(answers) => self.seen.answers.clone_from(answers),
             FromGuest::Finished => self.seen.finished = true,
             FromGuest::Exited { code, problem } => {
                 self.note("the program ended");

@@ -102,8 +102,14 @@ pub fn failure(ending: &Ending) -> String {
     text
 }
 
+/// The command that runs a cell again, in the environment of one that `cargo xtask run` does not know.
+pub const AGAIN: &str = "again";
+
 /// The command that runs a cell as it was run.
 fn again(record: &Record) -> String {
+    if let Some(command) = record.environment.get(AGAIN) {
+        return command.clone();
+    }
     let options = record.environment.get("options").map_or("", String::as_str);
     format!("cargo xtask run {} {options}", record.cell).trim_end().to_owned()
 }

@@ -43,7 +43,7 @@ pub(super) fn mount_all() -> Result<()> {
     Ok(())
 }
 
-pub(super) fn load_driver() -> Result<()> {
+pub(in crate::guest) fn load_driver() -> Result<()> {
     let module = File::open(DRIVER).doing(format!("open {DRIVER}"))?;
     finit_module(&module, &CString::default(), ModuleInitFlags::empty()).doing(format!("load {DRIVER}"))
 }
