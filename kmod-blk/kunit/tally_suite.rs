@@ -29,7 +29,7 @@ use kernel::{
 const NUMBERS: usize = 16;
 
 /// How often the numbers must have changed between two looks.
-const CHANGES: u64 = 10_000;
+const CHANGES: u64 = 4000;
 
 fn add_to_all(tally: &Tally<NUMBERS>) {
     tally.add(|numbers| (0..NUMBERS).for_each(|index| numbers.add(index, 1)));
@@ -44,8 +44,28 @@ struct Looks {
     torn: u64,
 }
 
-/// Looks until the numbers have changed often enough, or for a minute.
-fn look(tally: &Tally<NUMBERS>) -> Looks {
+/// Adds to the numbers once for each look, until it is told that it is enough.
+///
+/// After another while each time, so that it meets looks at each of their moments. No more often: a
+/// look begins again as long as it is disturbed.
+fn add_between(tally: &Tally<NUMBERS>, looks: &Atomic<u64>, enough: &Atomic<bool>) {
+    let (mut last, mut pause) = (0, 0);
+    while !enough.load(Relaxed) {
+        let now = looks.load(Relaxed);
+        if now == last {
+            cpu_relax();
+            continue;
+        }
+        last = now;
+        pause = (pause + 1) % 64;
+        (0..pause).for_each(|_| cpu_relax());
+        add_to_all(tally);
+        let_others_run();
+    }
+}
+
+/// Looks until the numbers have changed often enough, or for a minute, and counts how often.
+fn look(tally: &Tally<NUMBERS>, count: &Atomic<u64>) -> Looks {
     let (begun, most) = (Instant::<Monotonic>::now(), Delta::from_secs(60));
     let mut looks = Looks::default();
     let mut last = 0;
@@ -54,6 +74,7 @@ fn look(tally: &Tally<NUMBERS>) -> Looks {
         looks.torn += u64::from(sums.iter().any(|sum| *sum != sums[0]));
         looks.changes += u64::from(sums[0] != last);
         last = sums[0];
+        count.store(count.load(Relaxed) + 1, Relaxed);
         let_others_run();
     }
     looks
@@ -79,18 +100,11 @@ mod tests {
     #[test]
     fn a_look_sees_additions_of_another_processor_whole() -> Result {
         let tally = Tally::<NUMBERS>::new()?;
-        let seen_enough = Atomic::new(false);
-        let write = || {
-            while !seen_enough.load(Relaxed) {
-                add_to_all(&tally);
-                // A look needs a moment without an addition.
-                (0..20).for_each(|_| cpu_relax());
-                let_others_run();
-            }
-        };
-        let looks = beside(write, || {
-            let looks = look(&tally);
-            seen_enough.store(true, Relaxed);
+        let (count, enough) = (Atomic::new(0), Atomic::new(false));
+        let add = || add_between(&tally, &count, &enough);
+        let looks = beside(add, || {
+            let looks = look(&tally, &count);
+            enough.store(true, Relaxed);
             looks
         })?;
         assert_eq!(looks.torn, 0);
