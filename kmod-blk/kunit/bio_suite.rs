@@ -15,6 +15,7 @@ use crate::sys::{
         Ended, //
     }, //
 };
+use core::slice::from_ref;
 use kernel::prelude::*;
 
 /// Where each segment begins in its page, and how long it is.
@@ -60,7 +61,7 @@ mod tests {
         with_data(
             Asked::to(Operation::Read, 0),
             &mut memory()?,
-            &[0..8192],
+            from_ref(&(0..8192)),
             |bio| {
                 counts = (bio.segments().count(), bio.segments().count());
                 bio.complete(Ok(()));
@@ -91,7 +92,7 @@ mod tests {
         with_data(
             Asked::to(Operation::Read, 0),
             &mut memory,
-            &[3072..5120],
+            from_ref(&(3072..5120)),
             |bio| {
                 if let Some(segment) = bio.segments().next() {
                     segment.copy_out(926, &mut out);

@@ -24,6 +24,7 @@ use crate::{
         }, //
     }, //
 };
+use core::slice::from_ref;
 use kernel::prelude::*;
 
 /// What was never written reads as this.
@@ -44,9 +45,12 @@ impl Asker {
     fn write(&self, asked: Asked, sectors: usize, byte: u8) -> Result<i32> {
         let mut memory = memory()?;
         memory.fill(byte);
-        let ended = with_data(asked, &mut memory, &[0..sectors * SECTOR_SIZE], |bio| {
-            self.0.finish(bio, Patience::MaySleep)
-        })?;
+        let ended = with_data(
+            asked,
+            &mut memory,
+            from_ref(&(0..sectors * SECTOR_SIZE)),
+            |bio| self.0.finish(bio, Patience::MaySleep),
+        )?;
         Ok(ended.errno)
     }
 
@@ -76,9 +80,12 @@ impl Asker {
     fn read(&self, sector: u64, sectors: usize) -> Result<KVec<u8>> {
         let mut memory = memory()?;
         let asked = Asked::to(Operation::Read, sector);
-        let ended = with_data(asked, &mut memory, &[0..sectors * SECTOR_SIZE], |bio| {
-            self.0.finish(bio, Patience::MaySleep)
-        })?;
+        let ended = with_data(
+            asked,
+            &mut memory,
+            from_ref(&(0..sectors * SECTOR_SIZE)),
+            |bio| self.0.finish(bio, Patience::MaySleep),
+        )?;
         to_result(ended.errno)?;
         let mut bytes = KVec::new();
         for sector in memory.chunks(SECTOR_SIZE).take(sectors) {
