@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
 use xtask::report::shards;
 use xtask::{
-    CANNOT, archive, bench, exec, fuzz, gdb, kernel, kunit, list, module, plan, replay, review, run, schema,
-    shell, test, tidy, timing,
+    CANNOT, archive, bench, exec, fuzz, gdb, kernel, kunit, list, module, plan, replay, review, run,
+    rust_analyzer, schema, shell, test, tidy, timing,
 };
 
 /// A test bed for filesystems and pinned pages.
@@ -164,6 +164,14 @@ Fails, as a run does, if a cell did not do what is demanded; and if a cell is mi
         #[command(flatten)]
         choice: kernel::Choice,
     },
+    /// Describe the driver to editors, in kmod-blk/rust-project.json.
+    #[command(
+        after_help = "An editor with rust-analyzer that opens kmod-blk then knows the driver and the kernel's crates."
+    )]
+    RustAnalyzer {
+        #[command(flatten)]
+        choice: kernel::Choice,
+    },
     /// Prepare all that cells run on: the kernel, the module, and the guest's image.
     Image(bench::Options),
     /// Check the rules of the house that no compiler checks.
@@ -180,6 +188,7 @@ impl Cli {
             Command::Setup => setup::main()?,
             Command::Kernel { choice, update } => kernel::main(&choice, update)?,
             Command::Module { choice } => module::main(&choice)?,
+            Command::RustAnalyzer { choice } => rust_analyzer::main(&choice)?,
             Command::Image(options) => bench::main(&options)?,
             Command::List(arguments) => list::main(&arguments)?,
             Command::Shell(arguments) => return shell::main(&arguments),

@@ -33,6 +33,7 @@ pub mod report;
 pub mod review;
 pub mod rounds;
 pub mod run;
+pub mod rust_analyzer;
 pub mod schema;
 pub mod seed;
 pub mod session;

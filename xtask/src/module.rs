@@ -23,27 +23,29 @@ pub struct Module {
 
 /// Brings the module up to date with its source; make decides what there is to do.
 pub fn ensure(kernel: &Kernel) -> Result<Module> {
-    build(kernel, "kmod-blk", "pinblk", "module")
+    build(kernel, "pinblk", "kmod-blk", "module")
 }
 
 /// The same for the module of the driver's KUnit suites.
 pub fn ensure_suites(kernel: &Kernel) -> Result<Module> {
-    build(kernel, "kmod-blk/kunit", "pinblk_kunit", "suites")
+    build(kernel, "pinblk_kunit", "kmod-blk/kunit", "suites")
+}
+
+/// The commands that check both modules by the kernel's clippy, by the module's name: a warning fails them.
+pub fn clippy(kernel: &Kernel) -> Result<Vec<(&'static str, Command)>> {
+    let check = |name, source, objects| {
+        // Clippy may change the code that is generated: its objects are not for loading.
+        let (make, _) = make(kernel, source, &format!("clippy/{objects}"))?;
+        Ok::<_, anyhow::Error>((name, make.arg("CLIPPY=1").arg("KRUSTFLAGS=-Dwarnings").arg("modules")))
+    };
+    Ok(vec![check("pinblk", "kmod-blk", "module")?, check("pinblk_kunit", "kmod-blk/kunit", "suites")?])
 }
 
 /// Builds the module `name` from a folder of the checkout into one of the artefacts.
-fn build(kernel: &Kernel, source: &str, name: &str, objects: &str) -> Result<Module> {
-    let objects = artefacts().join(objects).join(&kernel.key);
-    fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
-    let objects = objects.canonicalize().with_context(|| format!("cannot find {}", objects.display()))?;
+fn build(kernel: &Kernel, name: &str, source: &str, objects: &str) -> Result<Module> {
     let _guard = cache::lock(&format!("module-{name}-{}", kernel.key))?;
-    kernel
-        .make()?
-        .arg(format!("M={}", workspace().join(source).display()))
-        .arg(format!("MO={}", objects.display()))
-        .arg("modules")
-        .run()
-        .with_context(|| format!("the module {name} does not build"))?;
+    let (make, objects) = make(kernel, source, objects)?;
+    make.arg("modules").run().with_context(|| format!("the module {name} does not build"))?;
     let path = objects.join(format!("{name}.ko"));
     let stripped = objects.join("stripped.ko");
     Command::new("objcopy").arg("--strip-debug").arg(&path).arg(&stripped).run()?;
@@ -57,6 +59,18 @@ pub fn main(choice: &kernel::Choice) -> Result<()> {
     say!("module    {}", module.path.display());
     say!("build id  {}", module.build_id);
     Ok(())
+}
+
+/// A make for the module in a folder of the checkout, and the folder among the artefacts into which it builds.
+pub(crate) fn make(kernel: &Kernel, source: &str, objects: &str) -> Result<(Command, PathBuf)> {
+    let objects = artefacts().join(objects).join(&kernel.key);
+    fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
+    let objects = objects.canonicalize().with_context(|| format!("cannot find {}", objects.display()))?;
+    let make = kernel
+        .make()?
+        .arg(format!("M={}", workspace().join(source).display()))
+        .arg(format!("MO={}", objects.display()));
+    Ok((make, objects))
 }
 
 fn build_id(module: &Path) -> Result<String> {

@@ -16,6 +16,8 @@ use crate::host::setup;
 use crate::report::{Demand, Ending, Report};
 use crate::{cell, isolation, kunit, note, report, run, say, workspace};
 
+mod source;
+
 /// On what to run the cells.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
@@ -28,14 +30,15 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure(arguments.bench.flavour())?;
     let _alone = bench::occupy()?;
     report::forget()?;
-    if let Err(error) = check_the_source() {
+    if let Err(error) = source::check() {
         say!("{error:#}");
         return Ok(ExitCode::FAILURE);
     }
     let (bench, kernel) = Bench::prepare_with_kernel(&arguments.bench)?;
     say!("{}", bench.header());
     // What a blind bed says about cells means nothing.
-    let fine = stage("self-test of the harness", trials("selftest"))
+    let fine = source::check_modules(&kernel)
+        .and_then(|()| stage("self-test of the harness", trials("selftest")))
         .and_then(|()| stage("commands at hand", trials("at_hand")))
         .and_then(|()| stage("pages released by the wrong call", trials("release")));
     if let Err(error) = fine {
@@ -62,15 +65,6 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     report.show();
     report.conclude()?;
     Ok(if report.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// All that needs no guest.
-fn check_the_source() -> Result<()> {
-    stage("format", cargo(&["fmt", "--all", "--check"]))?;
-    let own = Command::new("make").arg("-C").arg(workspace().join("kmod-blk")).arg("rustfmtcheck");
-    stage("format of the module", own)?;
-    stage("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    stage("tests of the host", cargo(&["test"]))
 }
 
 /// The tests of one target, under nextest where it is installed.
