@@ -3,13 +3,14 @@
 //! Pages that are released by the wrong call do not compile: a copy of the driver is built with each
 //! mistake, by the kernel's own build system, and the compiler must name it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use xtask::bench::Bench;
+
+use driver_copy::DriverCopy;
+
+mod driver_copy;
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -80,13 +81,10 @@ fn main() {
 }
 
 fn check(mistake: &Mistake) -> Result<(), Failed> {
-    let folder = xtask::artefacts().join("release").join(mistake.name);
-    let (source, objects) = (folder.join("source"), folder.join("objects"));
-    copy(&xtask::workspace().join("kmod-blk"), &source)?;
-    fs::create_dir_all(&objects).map_err(|error| format!("make {}: {error}", objects.display()))?;
-    plant(mistake, &source.join(mistake.file))?;
-    let said = build(&source, &objects)?;
-    match (said, mistake.says) {
+    let copy = DriverCopy::make(&xtask::artefacts().join("release").join(mistake.name))?;
+    copy.replace(mistake.file, "", mistake.right, mistake.wrong)?;
+    let kernel = BENCH.as_ref()?.machine.kernel.parent().ok_or("the kernel's file has no folder")?;
+    match (copy.build(kernel, "main.o")?, mistake.says) {
         (None, []) => Ok(()),
         (None, _) => Err("it compiles".into()),
         (Some(said), []) => Err(format!("the driver as it is does not compile: {said}").into()),
@@ -95,49 +93,4 @@ fn check(mistake: &Mistake) -> Result<(), Failed> {
             Some(missing) => Err(format!("the compiler does not say '{missing}' but: {said}").into()),
         },
     }
-}
-
-fn plant(mistake: &Mistake, file: &Path) -> Result<(), Failed> {
-    let text = fs::read_to_string(file).map_err(|error| format!("read {}: {error}", file.display()))?;
-    if text.matches(mistake.right).count() != 1 {
-        return Err(format!("{} does not have '{}' just once", file.display(), mistake.right).into());
-    }
-    let planted = text.replace(mistake.right, mistake.wrong);
-    fs::write(file, planted).map_err(|error| format!("write {}: {error}", file.display()).into())
-}
-
-/// What the compiler says; nothing if it is content.
-fn build(source: &Path, objects: &Path) -> Result<Option<String>, Failed> {
-    let kernel: PathBuf =
-        BENCH.as_ref()?.machine.kernel.parent().ok_or("the kernel's file has no folder")?.to_owned();
-    let output = Command::new("make")
-        .env("LC_ALL", "C")
-        .arg("-C")
-        .arg(&kernel)
-        .arg(format!("M={}", source.display()))
-        .arg(format!("MO={}", objects.display()))
-        .arg("main.o")
-        .output()
-        .map_err(|error| format!("run make: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok((!output.status.success()).then_some(said))
-}
-
-/// Copies a folder anew.
-fn copy(from: &Path, to: &Path) -> Result<(), Failed> {
-    let failed = |error: std::io::Error| format!("copy {} to {}: {error}", from.display(), to.display());
-    if to.exists() {
-        fs::remove_dir_all(to).map_err(failed)?;
-    }
-    fs::create_dir_all(to).map_err(failed)?;
-    for entry in fs::read_dir(from).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type().map_err(failed)?.is_dir() {
-            copy(&from, &to)?;
-        } else {
-            fs::copy(&from, &to).map_err(failed)?;
-        }
-    }
-    Ok(())
 }

@@ -50,30 +50,27 @@ pub struct Image {
 
 /// Brings the guest's `/init` up to date and packs the image, unless the same image is there.
 pub fn ensure(module: &Module) -> Result<Image> {
-    keep(&contents(module)?.pack()?)
+    let bytes = contents(module)?.pack()?;
+    let hash = cache::short_hex(blake3::hash(&bytes));
+    let all = artefacts().join("images");
+    let folder = all.join(&hash);
+    let path = folder.join("initramfs.cpio");
+    if !path.is_file() {
+        cache::write_whole(&path, &bytes)?;
+    }
+    cache::touch(&folder)?;
+    cache::keep_newest(&all, KEPT)?;
+    Ok(Image { path, hash })
 }
 
-/// The same image with one more file.
-pub fn with_file(image: &Path, name: &str, file: &Path) -> Result<Image> {
+/// Packs the same image with one more file, or with another in the place of one.
+pub fn with_file(image: &Path, name: &str, file: &Path, into: &Path) -> Result<()> {
     let mut bytes = read(image)?;
     let mut more = Archive::default();
     more.file(name, &read(file)?);
     // The kernel unpacks one archive after the other.
     bytes.extend(more.pack()?);
-    keep(&bytes)
-}
-
-fn keep(bytes: &[u8]) -> Result<Image> {
-    let hash = cache::short_hex(blake3::hash(bytes));
-    let all = artefacts().join("images");
-    let folder = all.join(&hash);
-    let path = folder.join("initramfs.cpio");
-    if !path.is_file() {
-        cache::write_whole(&path, bytes)?;
-    }
-    cache::touch(&folder)?;
-    cache::keep_newest(&all, KEPT)?;
-    Ok(Image { path, hash })
+    cache::write_whole(into, &bytes)
 }
 
 fn contents(module: &Module) -> Result<Archive> {

@@ -47,16 +47,17 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
 /// Runs the suites in a guest of that bench, and shows their KTAP; false unless all of them passed.
 pub fn run(bench: &Bench, kernel: &Kernel) -> Result<bool> {
     let suites = module::ensure_suites(kernel)?;
+    let folder = artefacts().join("kunit");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let machine = Machine {
-        image: image::with_file(&bench.machine.image, kunit::MODULE, &suites.stripped)?.path,
+        image: folder.join("initramfs.cpio"),
         processors: PROCESSORS,
         parameters: PARAMETERS.iter().map(|&parameter| parameter.to_owned()).collect(),
         ..bench.machine.clone()
     };
+    image::with_file(&bench.machine.image, kunit::MODULE, &suites.stripped, &machine.image)?;
     let scenario = catalogue::find(kunit::NAME).context("there is no scenario of the suites")?;
     let (cell, _) = catalogue::cells_of(scenario).next().context("the suites have no cell")?;
-    let folder = artefacts().join("kunit");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let script = Script::run(cell, None, None);
     let seen = guest::run(&machine, script, Limits::of(&machine), &folder.join(cell::PID))?;
     let ktap: Vec<&str> = ktap(&seen.log).collect();

@@ -40,7 +40,8 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let fine = source::check_modules(&kernel)
         .and_then(|()| stage("self-test of the harness", trials("selftest")))
         .and_then(|()| stage("commands at hand", trials("at_hand")))
-        .and_then(|()| stage("pages released by the wrong call", trials("release")));
+        .and_then(|()| stage("pages released by the wrong call", trials("release")))
+        .and_then(|()| stage("calls that are left out", trials("removed")));
     if let Err(error) = fine {
         say!("{error:#}");
         return Ok(ExitCode::FAILURE);

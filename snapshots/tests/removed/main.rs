@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! No call that acquires or releases a page can be left out of the driver without a cell that fails: a copy
+//! of the driver is built without each of them, and runs that cell in a guest of its own.
+//!
+//! A removal that was noticed is remembered in the cache for the same driver, scenarios and kernel: all of
+//! them together take minutes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use fs_harness::record::{OutcomeKind, Record, Verdict};
+use libtest_mimic::{Arguments, Failed, Trial};
+use workloads::catalogue;
+use xtask::bench::{Bench, Isolation};
+use xtask::cell::{self, Task};
+use xtask::{cache, image};
+
+use driver_copy::DriverCopy;
+use removals::{REMOVALS, Removal};
+
+#[path = "../driver_copy/mod.rs"]
+mod driver_copy;
+mod removals;
+
+static BENCH: LazyLock<Result<Bench, String>> =
+    LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
+
+/// Where the guest's image has the driver.
+const DRIVER: &str = "/pinblk.ko";
+
+fn main() {
+    xtask::host::command::end_with_runner();
+    let arguments = Arguments::from_args();
+    let trial = |removal: &'static Removal| {
+        Trial::test(format!("removed::{}", removal.name), move || check(removal).map_err(Failed::from))
+    };
+    libtest_mimic::run(&arguments, REMOVALS.iter().map(trial).collect()).exit();
+}
+
+/// Fails unless the cell notices in the words that are expected.
+fn check(removal: &Removal) -> Result<(), String> {
+    let bench = BENCH.as_ref().map_err(Clone::clone)?;
+    let words = |error: anyhow::Error| format!("{error:#}");
+    let remembered = remembered(bench, removal).map_err(words)?;
+    if let Ok(noticed) = fs::read_to_string(&remembered) {
+        println!("{}: seen before: {noticed}", removal.name);
+        return Ok(());
+    }
+    let record = run_without(bench, removal)?;
+    let noticed = noticed(&record)?;
+    if !noticed.contains(removal.noticed) {
+        return Err(format!("{} fails, but not by '{}': {noticed}", removal.cell, removal.noticed));
+    }
+    println!("{}: {noticed}", removal.name);
+    cache::write_whole(&remembered, noticed.as_bytes()).map_err(words)
+}
+
+/// How the cell failed: by checks, or because the scenario could not go on. All else is no notice.
+fn noticed(record: &Record) -> Result<String, String> {
+    let outcome = &record.outcome;
+    if outcome.kind != OutcomeKind::Failed {
+        return Err(format!("{} {}: {}", record.cell, outcome.kind, outcome.detail));
+    }
+    let violated = record.checks.iter().filter(|check| check.verdict == Verdict::Violated);
+    let violated: Vec<&str> = violated.map(|check| check.text.as_str()).collect();
+    Ok(if violated.is_empty() { outcome.detail.clone() } else { violated.join("; ") })
+}
+
+/// The file that says how it was noticed, once it was. The image has the driver and the scenarios.
+fn remembered(bench: &Bench, removal: &Removal) -> anyhow::Result<PathBuf> {
+    let of = |name: &str| bench.environment.get(name).map_or("", String::as_str);
+    let inputs = format!("{} {} {removal:?}", of("image"), bench.machine.kernel.display());
+    let key = cache::short_hex(blake3::hash(inputs.as_bytes()));
+    Ok(cache::folder("removed")?.join(key))
+}
+
+/// Builds the driver without the call, and runs the cell in a guest that boots with it.
+fn run_without(bench: &Bench, removal: &Removal) -> Result<Record, String> {
+    let folder = xtask::artefacts().join("removed").join(removal.name);
+    let copy = DriverCopy::make(&folder)?;
+    copy.replace(removals::FILE, removal.item, removal.call, removal.instead)?;
+    let kernel = bench.machine.kernel.parent().ok_or("the kernel's file has no folder")?;
+    copy.build(kernel, "modules")?.map_or(Ok(()), |said| Err(format!("it does not build: {said}")))?;
+    let stripped = folder.join("stripped.ko");
+    strip(&copy.objects.join("pinblk.ko"), &stripped)?;
+    let words = |error: anyhow::Error| format!("{error:#}");
+    let mut bench = bench.clone();
+    bench.isolation = Isolation::Boot;
+    let own = folder.join("initramfs.cpio");
+    image::with_file(&bench.machine.image, DRIVER, &stripped, &own).map_err(words)?;
+    bench.machine.image = own;
+    let found = removal.cell.parse().map_err(|error| format!("{}: {error}", removal.cell))?;
+    if !catalogue::cells().any(|(cell, _)| cell == found) {
+        return Err(format!("there is no cell {}", removal.cell));
+    }
+    let task = Task { folder: folder.join("cell"), ..cell::task(&bench, &found) };
+    let record = cell::run(&bench, &task).map_err(words)?;
+    fs::remove_file(&bench.machine.image).map_err(|error| format!("remove the image: {error}"))?;
+    Ok(record)
+}
+
+fn strip(from: &Path, to: &Path) -> Result<(), String> {
+    let done = Command::new("objcopy").arg("--strip-debug").args([from, to]).status();
+    match done {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("objcopy ended with {status}")),
+        Err(error) => Err(format!("run objcopy: {error}")),
+    }
+}
