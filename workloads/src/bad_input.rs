@@ -2,6 +2,7 @@
 
 //! What pinblk answers to what no careful program asks for.
 
+mod compat;
 mod holds;
 mod transfers;
 
@@ -42,6 +43,23 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
         ],
         run: transfers::run,
+    },
+    Scenario {
+        name: "requests_of_32_bits",
+        row: None,
+        about: "A 32-bit program has its requests answered as a 64-bit one: the structures are the same.",
+        source: "rust/kernel/miscdevice.rs: compat_ioctl; fs/ioctl.c: compat_ptr_ioctl()",
+        setups: &[Setup::Bdev],
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: &[
+            (Setup::None, "there is no disk"),
+            (Setup::Ext4, "the driver does not write to a disk that is mounted"),
+            (Setup::Xfs, "the driver does not write to a disk that is mounted"),
+            (Setup::XfsStable, "the driver does not write to a disk that is mounted"),
+            (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
+        ],
+        run: compat::run,
     },
 ];
 

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -81,6 +81,11 @@ impl Device {
     /// as large, and every address in it, unless the request is refused.
     pub unsafe fn request<T>(&self, number: u32, argument: &mut T) -> Result<()> {
         self.call(number, argument).doing(format!("make the request {number:#x}"))
+    }
+
+    /// The number of the open file.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 
     pub(super) fn call<T>(&self, request: u32, argument: &mut T) -> io::Result<()> {
