@@ -140,9 +140,8 @@ impl Gate {
 
     /// Opens the gate: what it holds goes on.
     pub fn open(self) -> Result<()> {
-        self.open_now().doing("open a gate")?;
-        std::mem::forget(self);
-        Ok(())
+        // Dropped then, it opens the gate once more, which is refused and does no harm.
+        self.open_now().doing("open a gate")
     }
 
     /// What one of the held bios is; zero is the one that came first.
