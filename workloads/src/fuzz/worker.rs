@@ -3,6 +3,7 @@
 //! A process whose threads make requests, while their memory, their files and their children change.
 
 use std::ffi::c_void;
+use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -13,8 +14,9 @@ use fs_harness::guest::memory::PAGE;
 use fs_harness::guest::{Result, compat};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
-use nix::unistd::{Pid, setpgid};
+use nix::unistd::{Pid, ftruncate, setpgid};
 
 use super::draw::Draw;
 use super::requests::{
@@ -31,8 +33,8 @@ pub(super) const THREADS: usize = 3;
 const CORNER: usize = 0x6000_0000;
 const CORNER_BYTES: usize = 0x10_0000;
 
-/// In a corner, in pages: the structure, the segments of an I/O, and a page that may only be read. What
-/// follows is not there.
+/// In a corner: the structure, the segments of an I/O, and the page of the structure once more, where it may
+/// only be read: pinblk finds its request there, and cannot answer. What follows is not there.
 const SEGMENTS_AT: usize = PAGE;
 const READ_ONLY_AT: usize = 2 * PAGE;
 
@@ -75,6 +77,14 @@ fn interrupt_every(microseconds: u64) -> Result<()> {
         .doing("start a timer")
 }
 
+/// Maps a page that may be there already.
+fn map(address: usize, protection: i32, flags: i32, file: i32) -> Result<()> {
+    let place = address as *mut c_void;
+    // SAFETY: it replaces nothing but pages of the thread's own corner.
+    let mapped = unsafe { libc::mmap(place, PAGE, protection, flags | libc::MAP_FIXED, file, 0) };
+    if mapped == place { Ok(()) } else { Err(Errno::last()).doing(format!("map a page at {place:?}")) }
+}
+
 struct Thread<'a> {
     world: &'a World,
     number: usize,
@@ -86,17 +96,14 @@ struct Thread<'a> {
 impl<'a> Thread<'a> {
     fn make(world: &'a World, number: usize, draw: Draw) -> Result<Self> {
         let corner = CORNER + number * CORNER_BYTES;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let page = memfd_create(c"corner", MFdFlags::MFD_CLOEXEC).doing("make a memfd")?;
+        ftruncate(&page, (PAGE as u64).cast_signed()).doing("resize a memfd")?;
+        let file = page.as_raw_fd();
+        let (shared, own) = (libc::MAP_SHARED, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         let writable = libc::PROT_READ | libc::PROT_WRITE;
-        for (offset, protection) in [(0, writable), (SEGMENTS_AT, writable), (READ_ONLY_AT, libc::PROT_READ)]
-        {
-            let place = (corner + offset) as *mut c_void;
-            // SAFETY: a new mapping that replaces no other.
-            let mapped = unsafe { libc::mmap(place, PAGE, protection, flags, -1, 0) };
-            if mapped != place {
-                return Err(Errno::last()).doing(format!("map a page at {place:?}"));
-            }
-        }
+        map(corner, writable, shared, file)?;
+        map(corner + READ_ONLY_AT, libc::PROT_READ, shared, file)?;
+        map(corner + SEGMENTS_AT, writable, own, -1)?;
         Ok(Self { world, number, draw, corner, made: 0 })
     }
 
@@ -196,7 +203,11 @@ impl<'a> Thread<'a> {
         // system calls and writes to its stack, to its corner and to atomic numbers.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            for _ in 0..self.draw.below32(6) {
+            // The page of structures is shared with the parent, which goes on with it.
+            let own = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let is_own = map(self.corner, libc::PROT_READ | libc::PROT_WRITE, own, -1).is_ok()
+                && map(self.corner + READ_ONLY_AT, libc::PROT_READ, own, -1).is_ok();
+            for _ in 0..if is_own { self.draw.below32(6) } else { 0 } {
                 let mut packet = Packet::draw(&mut self.draw, self.world, (self.corner + SEGMENTS_AT) as u64);
                 let _ = self.ask(&mut packet);
             }
