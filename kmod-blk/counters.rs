@@ -19,14 +19,10 @@ use crate::{
     },
     logic::classify::Direction,
     observe::{
-        Data,
-        Observation, //
+        Observation,
+        Sort, //
     },
     policy::Decision,
-    sys::{
-        bio::Operation,
-        percpu::Numbers, //
-    },
     tally::Tally, //
 };
 use kernel::prelude::*;
@@ -37,23 +33,32 @@ pub(crate) struct Counters(Tally<DISK_NUMBERS>);
 /// The counters of all holds.
 pub(crate) struct HoldCounters(Tally<HOLD_NUMBERS>);
 
-// The numbers of a disk, by index: those of its traffic, by direction, class and field, then these.
-const PREFLUSHES: usize = 2 * CLASSES * TRAFFIC_FIELDS;
-const FUA_WRITES: usize = PREFLUSHES + 1;
-const DISCARDS: usize = PREFLUSHES + 2;
-const WRITE_ZEROES: usize = PREFLUSHES + 3;
-const FAILED: usize = PREFLUSHES + 4;
-const REFUSED: usize = PREFLUSHES + 5;
-// Decisions, by whether somebody waits for the data, and by what was decided.
-const DECIDED: usize = PREFLUSHES + 6;
-const DISK_NUMBERS: usize = DECIDED + 2 * DECISIONS;
+// The numbers of a disk are first a table: each bio adds to one row, and to nothing else. There are
+// four rows for each sort of bio: without and with REQ_PREFLUSH, and both without and with REQ_FUA.
+// The sorts are reads by class, writes by class, and these.
+const DISCARDS: usize = 2 * CLASSES;
+const WRITE_ZEROES: usize = DISCARDS + 1;
+const BARE: usize = DISCARDS + 2;
+const SORTS: usize = DISCARDS + 3;
 
-// The fields of traffic, by index from the first one of a direction and class.
+// What is added to the index of a row.
+const PREFLUSH: usize = 1;
+const FUA: usize = 2;
+const ROWS_OF_SORT: usize = 4;
+
+// The fields of a row, by index from its first one.
 const BIOS: usize = 0;
 const PAGES: usize = 1;
 const BYTES: usize = 2;
 const PINNED_PAGES: usize = 3;
-const TRAFFIC_FIELDS: usize = 4;
+const FIELDS: usize = 4;
+
+// Behind the table: bios by how they ended; then decisions, by whether somebody waits for the data,
+// and by what was decided.
+const FAILED: usize = SORTS * ROWS_OF_SORT * FIELDS;
+const REFUSED: usize = FAILED + 1;
+const DECIDED: usize = FAILED + 2;
+const DISK_NUMBERS: usize = DECIDED + 2 * DECISIONS;
 
 // The numbers of holds, by index: pages acquired by mode and path, pages released, then these.
 const RELEASED: usize = MODES * PATHS;
@@ -68,39 +73,37 @@ impl Counters {
 
     /// Counts a bio.
     pub(crate) fn add(&self, seen: &Observation) {
-        self.0.add(|numbers| {
-            if seen.preflush {
-                numbers.add(PREFLUSHES, 1);
-            }
-            if seen.fua {
-                numbers.add(FUA_WRITES, 1);
-            }
-            match seen.operation {
-                Operation::Discard => numbers.add(DISCARDS, 1),
-                Operation::WriteZeroes => numbers.add(WRITE_ZEROES, 1),
-                _ => {}
-            }
-            if let Some(data) = &seen.data {
-                add_traffic(numbers, data);
-            }
-        });
+        let sort = match seen.sort {
+            Sort::Traffic(direction, class) => sort_of_traffic(direction, class as usize),
+            Sort::Discard => DISCARDS,
+            Sort::WriteZeroes => WRITE_ZEROES,
+            Sort::Bare => BARE,
+        };
+        let row = sort * ROWS_OF_SORT
+            + usize::from(seen.preflush) * PREFLUSH
+            + usize::from(seen.fua) * FUA;
+        let mut more = [0; FIELDS];
+        more[BIOS] = 1;
+        more[PAGES] = seen.pages;
+        more[BYTES] = seen.bytes;
+        more[PINNED_PAGES] = seen.pinned_pages;
+        self.0.add(row * FIELDS, &more);
     }
 
     /// Counts what was decided about the pages of a bio.
     pub(crate) fn add_decision(&self, decision: &Decision) {
         let first = DECIDED + usize::from(decision.integrity) * DECISIONS;
-        self.0
-            .add(|numbers| numbers.add(first + DECISION_WRITTEN, decision.written));
+        self.0.add(first + DECISION_WRITTEN, &[decision.written]);
     }
 
     /// Counts a bio that is to come again where it may sleep.
     pub(crate) fn add_refused(&self) {
-        self.0.add(|numbers| numbers.add(REFUSED, 1));
+        self.0.add(REFUSED, &[1]);
     }
 
     /// Counts a bio that was completed with an error.
     pub(crate) fn add_failed(&self) {
-        self.0.add(|numbers| numbers.add(FAILED, 1));
+        self.0.add(FAILED, &[1]);
     }
 
     /// All counters, and nothing that is not one of them.
@@ -110,10 +113,10 @@ impl Counters {
         Statistics {
             reads: traffic(Direction::Read),
             writes: traffic(Direction::Write),
-            preflushes: numbers[PREFLUSHES],
-            fua_writes: numbers[FUA_WRITES],
-            discards: numbers[DISCARDS],
-            write_zeroes: numbers[WRITE_ZEROES],
+            preflushes: bios_with(&numbers, PREFLUSH),
+            fua_writes: bios_with(&numbers, FUA),
+            discards: of_sort(&numbers, DISCARDS, BIOS),
+            write_zeroes: of_sort(&numbers, WRITE_ZEROES, BIOS),
             failed: numbers[FAILED],
             refused: numbers[REFUSED],
             cleaning: decisions(&numbers, false),
@@ -131,19 +134,18 @@ impl HoldCounters {
 
     /// Counts pages acquired; `mode` is one of the interface's `MODE_*`, `path` one of its `PATH_*`.
     pub(crate) fn add_acquired(&self, mode: u32, path: u32, pages: u64) {
-        self.0
-            .add(|numbers| numbers.add(by_mode_and_path(mode, path), pages));
+        self.0.add(by_mode_and_path(mode, path), &[pages]);
     }
 
     /// Counts pages released that were acquired by that mode and path.
     pub(crate) fn add_released(&self, mode: u32, path: u32, pages: u64) {
         self.0
-            .add(|numbers| numbers.add(RELEASED + by_mode_and_path(mode, path), pages));
+            .add(RELEASED + by_mode_and_path(mode, path), &[pages]);
     }
 
     /// Counts pages that DMA wrote into.
     pub(crate) fn add_dma(&self, pages: u64) {
-        self.0.add(|numbers| numbers.add(DMA_PAGES, pages));
+        self.0.add(DMA_PAGES, &[pages]);
     }
 
     /// All of them.
@@ -165,22 +167,26 @@ fn by_mode_and_path(mode: u32, path: u32) -> usize {
     mode as usize * PATHS + path as usize
 }
 
-fn add_traffic(numbers: &Numbers<DISK_NUMBERS>, data: &Data) {
-    let first = first_of_traffic(data.direction, data.class as usize);
-    numbers.add(first + BIOS, 1);
-    numbers.add(first + PAGES, data.pages);
-    numbers.add(first + BYTES, data.bytes);
-    numbers.add(first + PINNED_PAGES, data.pinned_pages);
+fn traffic(numbers: &[u64; DISK_NUMBERS], direction: Direction, class: usize) -> Traffic {
+    let sort = sort_of_traffic(direction, class);
+    Traffic {
+        bios: of_sort(numbers, sort, BIOS),
+        pages: of_sort(numbers, sort, PAGES),
+        bytes: of_sort(numbers, sort, BYTES),
+        pinned_pages: of_sort(numbers, sort, PINNED_PAGES),
+    }
 }
 
-fn traffic(numbers: &[u64; DISK_NUMBERS], direction: Direction, class: usize) -> Traffic {
-    let first = first_of_traffic(direction, class);
-    Traffic {
-        bios: numbers[first + BIOS],
-        pages: numbers[first + PAGES],
-        bytes: numbers[first + BYTES],
-        pinned_pages: numbers[first + PINNED_PAGES],
-    }
+/// The sum of a field over the rows of a sort.
+fn of_sort(numbers: &[u64; DISK_NUMBERS], sort: usize, field: usize) -> u64 {
+    let rows = sort * ROWS_OF_SORT..(sort + 1) * ROWS_OF_SORT;
+    rows.map(|row| numbers[row * FIELDS + field]).sum()
+}
+
+/// The number of bios that have this flag.
+fn bios_with(numbers: &[u64; DISK_NUMBERS], flag: usize) -> u64 {
+    let rows = (0..SORTS * ROWS_OF_SORT).filter(|row| row & flag != 0);
+    rows.map(|row| numbers[row * FIELDS + BIOS]).sum()
 }
 
 fn decisions(numbers: &[u64; DISK_NUMBERS], integrity: bool) -> [u64; DECISIONS] {
@@ -188,10 +194,9 @@ fn decisions(numbers: &[u64; DISK_NUMBERS], integrity: bool) -> [u64; DECISIONS]
     core::array::from_fn(|decision| numbers[first + decision])
 }
 
-fn first_of_traffic(direction: Direction, class: usize) -> usize {
-    let direction = match direction {
-        Direction::Read => 0,
-        Direction::Write => 1,
-    };
-    (direction * CLASSES + class) * TRAFFIC_FIELDS
+fn sort_of_traffic(direction: Direction, class: usize) -> usize {
+    match direction {
+        Direction::Read => class,
+        Direction::Write => CLASSES + class,
+    }
 }

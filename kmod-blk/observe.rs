@@ -25,28 +25,29 @@ use crate::{
 
 /// What is seen of a bio.
 pub(crate) struct Observation {
-    /// What it asks for.
-    pub(crate) operation: Operation,
+    /// What it is counted as.
+    pub(crate) sort: Sort,
     /// REQ_PREFLUSH.
     pub(crate) preflush: bool,
     /// REQ_FUA.
     pub(crate) fua: bool,
-    /// What it carries, if it is a read or a write with data.
-    pub(crate) data: Option<Data>,
-}
-
-/// The data of a bio.
-pub(crate) struct Data {
-    /// From the disk or to it.
-    pub(crate) direction: Direction,
-    /// The kind of I/O.
-    pub(crate) class: Class,
-    /// Pages, each segment counted by itself.
+    /// Pages of its data, each segment counted by itself.
     pub(crate) pages: u64,
-    /// Bytes.
+    /// Its size in bytes.
     pub(crate) bytes: u64,
     /// Of the pages, those that may be pinned.
     pub(crate) pinned_pages: u64,
+}
+
+/// What a bio is counted as.
+#[derive(Clone, Copy)]
+pub(crate) enum Sort {
+    /// A read or a write with data.
+    Traffic(Direction, Class),
+    Discard,
+    WriteZeroes,
+    /// All else: it carries nothing, as a flush.
+    Bare,
 }
 
 /// What gates and faults ask of a bio; none for one that the disk does not serve.
@@ -61,55 +62,60 @@ pub(crate) fn target(bio: &Bio) -> Option<Target> {
     };
     Some(Target {
         kind,
-        class: Data::of(bio).map(|data| data.class),
+        class: match Sort::of(bio) {
+            Sort::Traffic(_, class) => Some(class),
+            _ => None,
+        },
         sectors: bio.sectors(),
     })
 }
 
 impl Observation {
     /// Looks at a bio.
+    #[inline(always)]
     pub(crate) fn of(bio: &Bio) -> Self {
+        let (pages, pinned_pages) = bio.count_pages();
         Self {
-            operation: bio.operation(),
+            sort: Sort::of(bio),
             preflush: bio.is_preflush(),
             fua: bio.is_fua(),
-            data: Data::of(bio),
+            pages,
+            bytes: u64::from(bio.size()),
+            pinned_pages,
         }
     }
 }
 
-impl Data {
-    fn of(bio: &Bio) -> Option<Self> {
+impl Sort {
+    #[inline(always)]
+    fn of(bio: &Bio) -> Self {
         let direction = match bio.operation() {
-            Operation::Read => Direction::Read,
-            Operation::Write => Direction::Write,
-            _ => return None,
+            Operation::Discard => return Self::Discard,
+            Operation::WriteZeroes => return Self::WriteZeroes,
+            Operation::Read if bio.size() > 0 => Direction::Read,
+            Operation::Write if bio.size() > 0 => Direction::Write,
+            _ => return Self::Bare,
         };
-        let first = bio.segments().next()?;
         let user_pinned = bio.is_page_pinned();
         let class = classify(&Facts {
             direction,
             user_pinned,
             metadata: bio.is_metadata(),
             idle: bio.is_idle(),
+            // Of a user's pages it does not matter, and to look costs time.
             first_page: if user_pinned {
-                // It does not matter then, and to look costs time.
                 Owner::Other
             } else {
-                first.page().folio().map_or(Owner::Other, Folio::owner)
+                owner_of_first_page(bio)
             },
         });
-        let mut data = Self {
-            direction,
-            class,
-            pages: 0,
-            bytes: u64::from(bio.size()),
-            pinned_pages: 0,
-        };
-        for segment in bio.segments() {
-            data.pages += 1;
-            data.pinned_pages += u64::from(segment.page().maybe_dma_pinned());
-        }
-        Some(data)
+        Self::Traffic(direction, class)
     }
+}
+
+#[cold]
+fn owner_of_first_page(bio: &Bio) -> Owner {
+    let first = bio.segments().next();
+    let folio = first.and_then(|segment| segment.page().folio());
+    folio.map_or(Owner::Other, Folio::owner)
 }

@@ -23,6 +23,7 @@ pub(crate) struct Decision {
 /// These are pages of a regular file under writeback that may be pinned. Direct I/O is left out, with
 /// REQ_IDLE or by BIO_PAGE_PINNED: it can have a mapped file as its source, pinned by this very write.
 /// So are a filesystem's own blocks and swap.
+#[inline(always)]
 pub(crate) fn decide(bio: &Bio) -> Option<Decision> {
     let is_writeback = bio.operation() == Operation::Write
         && !bio.is_page_pinned()
@@ -31,9 +32,11 @@ pub(crate) fn decide(bio: &Bio) -> Option<Decision> {
         && !bio.is_swap()
         && !bio.is_preflush()
         && !bio.is_fua();
-    if !is_writeback {
-        return None;
-    }
+    is_writeback.then(|| candidates(bio)).flatten()
+}
+
+/// Decides about a bio of writeback.
+fn candidates(bio: &Bio) -> Option<Decision> {
     let is_candidate = |folio: Folio<'_>| folio.maybe_dma_pinned() && folio.is_file_writeback();
     let candidates = bio
         .segments()

@@ -15,19 +15,17 @@ use kernel::{
     sync::{
         atomic::{
             Acquire,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
         barrier::{
             smp_mb,
-            Read,
-            Write, //
+            Read, //
         }, //
     }, //
 };
 
 /// `N` numbers.
-pub(crate) struct Tally<const N: usize>(PerCpu<Numbers<N>>);
+pub(crate) struct Tally<const N: usize>(PerCpu<N>);
 
 impl<const N: usize> Tally<N> {
     /// `N` zeros.
@@ -35,18 +33,9 @@ impl<const N: usize> Tally<N> {
         PerCpu::new().map(Self)
     }
 
-    /// Lets `add` add to some of the numbers, as one. Not for interrupt handlers.
-    ///
-    /// Only threads of one processor write its numbers, with preemption off, one at a time. Their
-    /// stores need no locked instruction, only an order: the sequence is odd while they write.
-    pub(crate) fn add(&self, add: impl FnOnce(&Numbers<N>)) {
-        self.0.with_local(|local| {
-            let sequence = local.sequence.load(Relaxed);
-            local.sequence.store(sequence + 1, Relaxed);
-            smp_mb(Write);
-            add(local);
-            local.sequence.store(sequence + 2, Release);
-        });
+    /// Adds to the numbers from the one of index `first` on, as one. Not for interrupt handlers.
+    pub(crate) fn add(&self, first: usize, more: &[u64]) {
+        self.0.add(first, more);
     }
 
     /// The sums over all processors.
@@ -74,13 +63,5 @@ fn read<const N: usize>(local: &Numbers<N>) -> [u64; N] {
             }
         }
         cpu_relax();
-    }
-}
-
-impl<const N: usize> Numbers<N> {
-    /// Adds to the number of that index. Only within [`Tally::add`].
-    pub(crate) fn add(&self, index: usize, more: u64) {
-        let number = &self.numbers[index];
-        number.store(number.load(Relaxed) + more, Relaxed);
     }
 }

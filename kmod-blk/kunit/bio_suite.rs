@@ -40,9 +40,10 @@ mod tests {
     fn segments_end_where_pages_do() -> Result {
         let asked = Asked::to(Operation::Write, 8);
         let mut seen = Ok(KVec::new());
-        let mut size = 0;
+        let (mut size, mut pages) = (0, (0, 0));
         let ended = with_data(asked, &mut memory()?, &[512..9216, 12288..12800], |bio| {
             seen = segments(&bio);
+            pages = bio.count_pages();
             size = bio.size();
             bio.complete(Ok(()));
         })?;
@@ -52,6 +53,8 @@ mod tests {
             &[(512, 3584), (0, 4096), (0, 1024), (0, 512)]
         );
         assert_eq!(size, 9216);
+        // Memory of the kernel's own, which nobody pins.
+        assert!(pages == (4, 0));
         Ok(())
     }
 
@@ -74,12 +77,13 @@ mod tests {
     #[test]
     fn what_has_no_data_has_no_segments() -> Result {
         for operation in [Operation::Discard, Operation::WriteZeroes] {
-            let mut seen = (0, 0..0, Operation::Unknown);
+            let mut seen = (0, (0, 0), 0..0, Operation::Unknown);
             without_data(Asked::to(operation, 16), 1 << 20, |bio| {
-                seen = (bio.segments().count(), bio.sectors(), bio.operation());
+                let (segments, pages) = (bio.segments().count(), bio.count_pages());
+                seen = (segments, pages, bio.sectors(), bio.operation());
                 bio.complete(Ok(()));
             })?;
-            assert!(seen == (0, 16..2064, operation));
+            assert!(seen == (0, (0, 0), 16..2064, operation));
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ const NUMBERS: usize = 16;
 const CHANGES: u64 = 4000;
 
 fn add_to_all(tally: &Tally<NUMBERS>) {
-    tally.add(|numbers| (0..NUMBERS).for_each(|index| numbers.add(index, 1)));
+    tally.add(0, &[1; NUMBERS]);
 }
 
 /// What was seen of numbers that are always added to together.
@@ -90,9 +90,10 @@ mod tests {
         assert_eq!(tally.sums(), [0; NUMBERS]);
         add_to_all(&tally);
         beside(|| add_to_all(&tally), || ())?;
-        run_and_wait(|| tally.add(|numbers| numbers.add(3, 40)))?;
+        run_and_wait(|| tally.add(3, &[40, 50]))?;
         let mut expected = [2; NUMBERS];
         expected[3] += 40;
+        expected[4] += 50;
         assert_eq!(tally.sums(), expected);
         Ok(())
     }

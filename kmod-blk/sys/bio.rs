@@ -6,7 +6,10 @@ use super::{
     ffi,
     folio::Page, //
 };
-use crate::logic::sectors::SECTOR_SIZE;
+use crate::logic::sectors::{
+    PAGE_SIZE,
+    SECTOR_SIZE, //
+};
 use core::{
     marker::PhantomData,
     mem::{
@@ -142,11 +145,30 @@ impl Bio {
     /// The data of a read or a write, in order, in segments that each lie in one page. Other
     /// operations have a size but no data.
     pub(crate) fn segments(&self) -> Segments<'_> {
-        let mut iter = self.iter();
-        if !matches!(self.operation(), Operation::Read | Operation::Write) {
-            iter.bi_size = 0;
+        let iter = self.iter();
+        // SAFETY: By the type invariant the bio is alive; nobody changes where its table is.
+        let table = unsafe { (*self.0.as_ptr()).bi_io_vec };
+        // INVARIANT: The block layer keeps a bio's iterator on an entry of the table, and within it,
+        // unless there is no data left.
+        Segments {
+            entry: table.wrapping_add(iter.bi_idx as usize),
+            done: iter.bi_offset,
+            left: if self.has_data() { iter.bi_size } else { 0 },
+            is_read: self.operation() == Operation::Read,
+            _bio: PhantomData,
         }
-        Segments { bio: self, iter }
+    }
+
+    /// How many pages its data has, each segment counted by itself, and how many of them may be
+    /// pinned, by the kernel's own test; not those of memory that is not made of folios.
+    pub(crate) fn count_pages(&self) -> (u64, u64) {
+        if !self.has_data() {
+            return (0, 0);
+        }
+        let mut pinned = 0;
+        // SAFETY: By the type invariant the bio is alive, and with it its pages.
+        let pages = unsafe { ffi::pinblk_bio_count_pages(self.0.as_ptr(), &mut pinned) };
+        (pages, pinned)
     }
 
     /// Gives the bio back to its submitter.
@@ -172,6 +194,10 @@ impl Bio {
         // SAFETY: By the type invariant nobody has completed the bio, and both callers give the
         // `Bio` up afterwards.
         unsafe { bindings::bio_endio(bio) };
+    }
+
+    fn has_data(&self) -> bool {
+        matches!(self.operation(), Operation::Read | Operation::Write)
     }
 
     fn has_bio_flag(&self, bit: u32) -> bool {
@@ -202,34 +228,48 @@ impl Drop for Bio {
     }
 }
 
-/// The segments of a bio.
+/// The segments of a bio: what bio_for_each_segment() goes through, which is a macro.
 ///
 /// # Invariants
 ///
-/// `iter` is the bio's own, moved only from segment to segment; it is at its end if the bio has no
-/// data.
+/// If there are bytes left, `entry` points to an entry of the bio's table, of which the first `done`
+/// bytes are not left, and the other entries that have them follow it.
 pub(crate) struct Segments<'a> {
-    bio: &'a Bio,
-    iter: bindings::bvec_iter,
+    entry: *const bindings::bio_vec,
+    done: u32,
+    left: u32,
+    is_read: bool,
+    _bio: PhantomData<&'a Bio>,
 }
 
 impl<'a> Iterator for Segments<'a> {
     type Item = Segment<'a>;
 
     fn next(&mut self) -> Option<Segment<'a>> {
-        if self.iter.bi_size == 0 {
+        const PAGE: u32 = PAGE_SIZE as u32;
+        if self.left == 0 {
             return None;
         }
-        let mut segment = bindings::bio_vec::default();
-        // SAFETY: By the type invariant, and as the iterator is not at its end.
-        unsafe { ffi::pinblk_bio_segment(self.bio.0.as_ptr(), &mut self.iter, &mut segment) };
+        // SAFETY: By the type invariant; the table does not change while the bio is ours.
+        let entry = unsafe { &*self.entry };
+        // An entry can have pages in a row, and then begins in the first one.
+        let start = entry.bv_offset + self.done;
+        let offset = start % PAGE;
+        let length = (entry.bv_len - self.done).min(self.left).min(PAGE - offset);
+        // INVARIANT: They are behind these bytes, in the same entry or at the start of the next one.
+        self.left -= length;
+        self.done += length;
+        if self.done == entry.bv_len {
+            self.entry = self.entry.wrapping_add(1);
+            self.done = 0;
+        }
         // INVARIANT: A bio keeps its pages until it is completed, which `'a` does not outlive; the
-        // shim cuts segments at page boundaries.
+        // segment was cut at the end of the page.
         Some(Segment {
-            page: NonNull::new(segment.bv_page)?,
-            offset: segment.bv_offset as usize,
-            length: segment.bv_len as usize,
-            is_read: self.bio.operation() == Operation::Read,
+            page: NonNull::new(entry.bv_page.wrapping_add((start / PAGE) as usize))?,
+            offset: offset as usize,
+            length: length as usize,
+            is_read: self.is_read,
             _bio: PhantomData,
         })
     }
@@ -254,6 +294,11 @@ impl<'a> Segment<'a> {
     /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.length
+    }
+
+    /// The length in sectors.
+    pub(crate) fn sectors(&self) -> u64 {
+        (self.length / SECTOR_SIZE) as u64
     }
 
     /// Where the data begins in the page, in bytes.

@@ -25,12 +25,7 @@ unsafe extern "C" {
     ) -> bindings::blk_features_t;
     pub(super) fn pinblk_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
 
-    pub(super) fn pinblk_bio_segment(
-        bio: *const bindings::bio,
-        iter: *mut bindings::bvec_iter,
-        segment: *mut bindings::bio_vec,
-    );
-
+    pub(super) fn pinblk_bio_count_pages(bio: *const bindings::bio, pinned: *mut u64) -> u64;
     pub(super) fn pinblk_frame_alloc(may_sleep: bool) -> *mut c_void;
 
     pub(super) fn pinblk_delayed_work_init(
@@ -48,8 +43,12 @@ unsafe extern "C" {
     ) -> *mut bindings::dentry;
     pub(super) fn pinblk_debugfs_remove(entry: *mut bindings::dentry);
 
-    pub(super) fn pinblk_percpu_get(per_cpu: *mut c_void) -> *mut c_void;
-    pub(super) fn pinblk_percpu_put(per_cpu: *mut c_void);
+    pub(super) fn pinblk_numbers_add(
+        per_cpu: *mut c_void,
+        first: usize,
+        more: *const u64,
+        count: usize,
+    );
     pub(super) fn pinblk_percpu_of(per_cpu: *mut c_void, cpu: c_int) -> *mut c_void;
     pub(super) fn pinblk_next_cpu(cpu: c_int) -> c_int;
 
@@ -81,7 +80,6 @@ unsafe extern "C" {
     pub(super) fn pinblk_put_page(page: *mut bindings::page);
     pub(super) fn pinblk_page_to_pfn(page: *const bindings::page) -> c_ulong;
     pub(super) fn pinblk_page_mapcount(page: *const bindings::page) -> c_int;
-    pub(super) fn pinblk_page_maybe_dma_pinned(page: *mut bindings::page) -> bool;
     pub(super) fn pinblk_page_folio(page: *mut bindings::page) -> *mut bindings::folio;
 
     pub(super) fn pinblk_folio_is_typed(folio: *const bindings::folio) -> bool;

@@ -68,13 +68,6 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// Whether its folio may be pinned, by the kernel's own test; no for memory that is not made of
-    /// folios.
-    pub(crate) fn maybe_dma_pinned(self) -> bool {
-        // SAFETY: By the type invariant the page is allocated.
-        unsafe { ffi::pinblk_page_maybe_dma_pinned(self.raw.as_ptr()) }
-    }
-
     /// Prints the page to the kernel log.
     pub(crate) fn dump(self) {
         // SAFETY: By the type invariant the page is allocated, and the reason is a C string.

@@ -12,15 +12,17 @@ use kernel::{
         bio,
         bio_vec,
         block_device,
+        bvec_iter,
         gendisk,
         inode,
+        page,
         queue_limits,
         request_queue, //
     },
     prelude::*, //
 };
 
-const COUNT: usize = 34;
+const COUNT: usize = 40;
 
 unsafe extern "C" {
     /// The same as [`OURS`], by the C compiler.
@@ -40,12 +42,14 @@ macro_rules! offsets {
 const OURS: [(&str, usize); COUNT] = offsets! {
     bio: bi_next bi_bdev bi_opf bi_flags bi_status bi_iter bi_end_io bi_private bi_vcnt bi_io_vec;
     bio_vec: bv_page bv_len bv_offset;
+    bvec_iter: bi_sector bi_size bi_idx bi_offset;
     block_device: bd_disk bd_queue bd_dev bd_nr_sectors;
     gendisk: disk_name flags fops private_data part0 open_mutex;
     queue_limits: ;
     request_queue: limits;
     address_space: host;
     inode: i_mode;
+    page: ;
 };
 
 /// Fails with `EINVAL` for a layout that is not the C compiler's, and tells which.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A value for each processor, for which the kernel crate has nothing.
+//! Numbers that each processor has of its own, for which the kernel crate has nothing.
 
 use super::ffi;
 use core::{
-    marker::PhantomData,
     mem::{
         align_of,
         size_of, //
@@ -18,63 +17,55 @@ use kernel::{
     sync::atomic::Atomic, //
 };
 
-/// The numbers of one processor, and a sequence that tells a reader whether they changed.
+/// The numbers of one processor, and a sequence that is odd while they change: `struct
+/// pinblk_numbers` of `sys/shims.h`.
+#[repr(C)]
 pub(crate) struct Numbers<const N: usize> {
     pub(crate) sequence: Atomic<u64>,
     pub(crate) numbers: [Atomic<u64>; N],
 }
 
-// SAFETY: Atomic integers only, for which zero bytes are a zero.
-unsafe impl<const N: usize> Zeroable for Numbers<N> {}
-
-/// A `T` for each processor, all bytes zero at first.
+/// `N` numbers for each processor, all zero at first.
 ///
 /// # Invariants
 ///
-/// The pointer is one of the kernel's per-CPU allocator, for a `T`, and belongs to this value.
-pub(crate) struct PerCpu<T> {
-    raw: NonNull<c_void>,
-    _owns: PhantomData<T>,
-}
+/// The pointer is one of the kernel's per-CPU allocator, for `Numbers<N>`, and belongs to this value.
+/// Only `pinblk_numbers_add` writes to them.
+pub(crate) struct PerCpu<const N: usize>(NonNull<c_void>);
 
-// SAFETY: It is a `T` for each processor, reached by shared reference only.
-unsafe impl<T: Send + Sync> Send for PerCpu<T> {}
-// SAFETY: As above: whatever thread reaches a `T` does so by shared reference.
-unsafe impl<T: Send + Sync> Sync for PerCpu<T> {}
+// SAFETY: Atomic integers, which any thread may read, and to which the shim adds in any thread.
+unsafe impl<const N: usize> Send for PerCpu<N> {}
+// SAFETY: As above.
+unsafe impl<const N: usize> Sync for PerCpu<N> {}
 
-impl<T: Zeroable + Sync> PerCpu<T> {
-    /// Allocates it. May sleep.
+impl<const N: usize> PerCpu<N> {
+    /// Allocates them. May sleep.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: Any size and alignment may be asked for; what is too large is refused.
         let raw = unsafe {
             bindings::pcpu_alloc_noprof(
-                size_of::<T>(),
-                align_of::<T>(),
+                size_of::<Numbers<N>>(),
+                align_of::<Numbers<N>>(),
                 false,
                 bindings::GFP_KERNEL,
             )
         };
-        // INVARIANT: The allocator returned it just now, zeroed, and a `T` may be all zeros.
-        Ok(Self {
-            raw: NonNull::new(raw).ok_or(ENOMEM)?,
-            _owns: PhantomData,
-        })
+        // INVARIANT: The allocator returned it just now, zeroed, which atomic integers may be.
+        Ok(Self(NonNull::new(raw).ok_or(ENOMEM)?))
     }
 
-    /// Calls `use_it` with the value of this processor. The thread is not moved to another one, and
-    /// no other thread of this processor comes in between: `use_it` must not sleep.
-    pub(crate) fn with_local<R>(&self, use_it: impl FnOnce(&T) -> R) -> R {
-        // SAFETY: By the type invariant; preemption is off until the matching call below.
-        let local = unsafe { ffi::pinblk_percpu_get(self.raw.as_ptr()) };
-        // SAFETY: By the type invariant it is a `T`, which nobody borrows mutably.
-        let result = use_it(unsafe { &*local.cast::<T>() });
-        // SAFETY: Got above.
-        unsafe { ffi::pinblk_percpu_put(self.raw.as_ptr()) };
-        result
+    /// Adds to numbers in a row of this processor, between two changes of its sequence. Not for
+    /// interrupt handlers.
+    pub(crate) fn add(&self, first: usize, more: &[u64]) {
+        assert!(first <= N && more.len() <= N - first, "beyond the numbers");
+        // SAFETY: By the type invariant, and the numbers that are added to are among them.
+        unsafe {
+            ffi::pinblk_numbers_add(self.0.as_ptr(), first, more.as_ptr(), more.len());
+        }
     }
 
-    /// The values of all processors that there may be.
-    pub(crate) fn each(&self) -> impl Iterator<Item = &T> {
+    /// The numbers of all processors that there may be.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &Numbers<N>> {
         let mut cpu = -1;
         core::iter::from_fn(move || {
             // SAFETY: The shim takes -1 to begin with, and then what it returned.
@@ -83,16 +74,17 @@ impl<T: Zeroable + Sync> PerCpu<T> {
                 return None;
             }
             // SAFETY: By the type invariant, and the processor is a possible one.
-            let value = unsafe { ffi::pinblk_percpu_of(self.raw.as_ptr(), cpu) };
-            // SAFETY: As in `with_local`; it lives as long as `self`.
-            Some(unsafe { &*value.cast::<T>() })
+            let numbers = unsafe { ffi::pinblk_percpu_of(self.0.as_ptr(), cpu) };
+            // SAFETY: By the type invariant. They live as long as `self`, and whoever writes to them
+            // meanwhile does so as to atomic integers.
+            Some(unsafe { &*numbers.cast::<Numbers<N>>() })
         })
     }
 }
 
-impl<T> Drop for PerCpu<T> {
+impl<const N: usize> Drop for PerCpu<N> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant it is ours, and nobody can reach it after this.
-        unsafe { bindings::free_percpu(self.raw.as_ptr()) };
+        unsafe { bindings::free_percpu(self.0.as_ptr()) };
     }
 }

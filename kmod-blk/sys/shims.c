@@ -25,14 +25,6 @@ unsigned int pinblk_disk_openers(struct gendisk *disk)
 	return disk_openers(disk);
 }
 
-/* The part of the bio at the iterator that lies in one page; the iterator moves behind it. */
-void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
-			struct bio_vec *segment)
-{
-	*segment = bio_iter_iovec(bio, *iter);
-	bio_advance_iter_single(bio, iter, segment->bv_len);
-}
-
 /*
  * Without __GFP_RETRY_MAYFAIL an allocation that may not start I/O is retried for ever when
  * memory is full, as it may not wake the OOM killer: an I/O error is better than a hang.
@@ -66,6 +58,11 @@ const size_t pinblk_layout[] = {
 	offsetof(struct bio_vec, bv_page),
 	offsetof(struct bio_vec, bv_len),
 	offsetof(struct bio_vec, bv_offset),
+	sizeof(struct bvec_iter),
+	offsetof(struct bvec_iter, bi_sector),
+	offsetof(struct bvec_iter, bi_size),
+	offsetof(struct bvec_iter, bi_idx),
+	offsetof(struct bvec_iter, bi_offset),
 	sizeof(struct block_device),
 	offsetof(struct block_device, bd_disk),
 	offsetof(struct block_device, bd_queue),
@@ -85,6 +82,7 @@ const size_t pinblk_layout[] = {
 	offsetof(struct address_space, host),
 	sizeof(struct inode),
 	offsetof(struct inode, i_mode),
+	sizeof(struct page),
 };
 
 void pinblk_cond_resched(void)
@@ -109,14 +107,26 @@ void pinblk_debugfs_remove(struct dentry *entry)
 	debugfs_remove(entry);
 }
 
-void *pinblk_percpu_get(void *per_cpu)
+/*
+ * Only threads of one processor write its numbers, with preemption off, one at a time. Their stores
+ * need no locked instruction, only an order. Every bio is counted, so it is one call.
+ */
+void pinblk_numbers_add(void *per_cpu, size_t first, const u64 *more,
+			size_t count)
 {
-	return get_cpu_ptr((void __percpu __force *)per_cpu);
-}
+	struct pinblk_numbers *local =
+		get_cpu_ptr((struct pinblk_numbers __percpu __force *)per_cpu);
+	u64 *numbers = &local->numbers[first];
+	u64 sequence = local->sequence;
 
-void pinblk_percpu_put(void *per_cpu)
-{
-	put_cpu_ptr((void __percpu __force *)per_cpu);
+	WRITE_ONCE(local->sequence, sequence + 1);
+	/* Odd before a number changes: pairs with smp_mb(Read) in tally.rs. */
+	smp_wmb();
+	for (size_t i = 0; i < count; i++)
+		WRITE_ONCE(numbers[i], numbers[i] + more[i]);
+	/* Even when all have changed: pairs with load(Acquire) in tally.rs. */
+	smp_store_release(&local->sequence, sequence + 2);
+	put_cpu_ptr((struct pinblk_numbers __percpu __force *)per_cpu);
 }
 
 void *pinblk_percpu_of(void *per_cpu, int cpu)
@@ -211,12 +221,23 @@ bool pinblk_folio_is_typed(const struct folio *folio)
 	return page_has_type(&folio->page) && !folio_test_hugetlb(folio);
 }
 
-/* Every page of every bio is asked this, so it is one call. */
-bool pinblk_page_maybe_dma_pinned(struct page *page)
+/* Every page of every bio is asked whether it is pinned, so it is one call for all of a bio. */
+u64 pinblk_bio_count_pages(const struct bio *bio, u64 *pinned)
 {
-	struct folio *folio = page_folio(page);
+	const struct bio_vec *table = bio->bi_io_vec;
+	struct bvec_iter iter;
+	struct bio_vec segment;
+	u64 pages = 0, found = 0;
 
-	return !pinblk_folio_is_typed(folio) && folio_maybe_dma_pinned(folio);
+	for_each_bvec(segment, table, iter, bio->bi_iter) {
+		struct folio *folio = page_folio(segment.bv_page);
+
+		pages++;
+		found += !pinblk_folio_is_typed(folio) &&
+			 folio_maybe_dma_pinned(folio);
+	}
+	*pinned = found;
+	return pages;
 }
 
 unsigned long pinblk_folio_page_index(const struct folio *folio,

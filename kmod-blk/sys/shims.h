@@ -15,8 +15,7 @@ blk_features_t pinblk_disk_features(bool write_cache, bool fua,
 				    bool stable_writes, bool nowait);
 unsigned int pinblk_disk_openers(struct gendisk *disk);
 
-void pinblk_bio_segment(const struct bio *bio, struct bvec_iter *iter,
-			struct bio_vec *segment);
+u64 pinblk_bio_count_pages(const struct bio *bio, u64 *pinned);
 
 void *pinblk_frame_alloc(bool may_sleep);
 
@@ -31,8 +30,14 @@ struct dentry *pinblk_debugfs_file(const char *name, struct dentry *directory,
 				   const struct file_operations *operations);
 void pinblk_debugfs_remove(struct dentry *entry);
 
-void *pinblk_percpu_get(void *per_cpu);
-void pinblk_percpu_put(void *per_cpu);
+/* Numbers of one processor, and a sequence that is odd while they change. */
+struct pinblk_numbers {
+	u64 sequence;
+	u64 numbers[];
+};
+
+void pinblk_numbers_add(void *per_cpu, size_t first, const u64 *more,
+			size_t count);
 void *pinblk_percpu_of(void *per_cpu, int cpu);
 int pinblk_next_cpu(int cpu);
 
@@ -50,7 +55,6 @@ bool pinblk_is_zero_page(const struct page *page);
 void pinblk_put_page(struct page *page);
 unsigned long pinblk_page_to_pfn(const struct page *page);
 int pinblk_page_mapcount(const struct page *page);
-bool pinblk_page_maybe_dma_pinned(struct page *page);
 struct folio *pinblk_page_folio(struct page *page);
 
 bool pinblk_folio_is_typed(const struct folio *folio);
