@@ -106,6 +106,7 @@ impl Disk {
         }
     }
 
+    #[cold]
     fn arrive(&self, bio: Bio, patience: Patience) {
         if let Some(bio) = self.pass(Stage::Arrival, bio) {
             self.decide(bio, patience);
@@ -119,6 +120,7 @@ impl Disk {
         }
     }
 
+    #[inline]
     fn transfer(&self, bio: Bio, patience: Patience) {
         let now = match &self.late {
             Some(late) => late.take(bio),
@@ -131,15 +133,13 @@ impl Disk {
 
     /// A bio comes to a stage; it is returned if no gate there takes it.
     fn pass(&self, stage: Stage, bio: Bio) -> Option<Bio> {
-        if !self.gates.is_any_closed() {
-            return Some(bio);
-        }
         match target(&bio) {
             Some(target) => self.gates.arrive(stage, &target, bio, &self.media.flights),
             None => Some(bio),
         }
     }
 
+    #[inline]
     fn decide_about(&self, bio: &Bio) {
         if let Some(decision) = policy::decide(bio) {
             self.media.counters.add_decision(&decision);
@@ -148,6 +148,7 @@ impl Disk {
 }
 
 impl BioDevice for Disk {
+    #[inline(always)]
     fn submit(&self, bio: Bio) {
         let seen = Observation::of(&bio);
         // Counted before it is completed: who waits for it finds it in the counters.
@@ -159,8 +160,12 @@ impl BioDevice for Disk {
         };
         if self.media.is_dead() {
             self.media.complete(bio, Err(EIO));
-        } else {
+        } else if self.gates.is_any_closed() {
             self.arrive(bio, patience);
+        } else {
+            // The ordinary way: a gate that is closed from now on need not find this bio.
+            self.decide_about(&bio);
+            self.transfer(bio, patience);
         }
     }
 
