@@ -14,6 +14,8 @@ use crate::{
         patch::Patience,
         sectors::{
             pieces,
+            PAGE_SECTORS,
+            PAGE_SIZE,
             SECTOR_SIZE, //
         }, //
     },
@@ -182,19 +184,20 @@ impl Media {
     /// before; other submitters inside the kernel may not be.
     fn is_aligned(&self, bio: &Bio) -> bool {
         let start = bio.sector() * SECTOR_SIZE as u64;
-        start % self.block_size == 0 && u64::from(bio.size()) % self.block_size == 0
+        // A block's size is a power of two.
+        (start | u64::from(bio.size())) & (self.block_size - 1) == 0
     }
 
     fn write(&self, visit: &mut Visit<'_>, bio: &Bio) -> Result {
         let through = bio.is_fua() && self.fua;
         let reach = if through { Reach::Media } else { self.reach };
-        for_each_segment(bio, |segment, sector, count| {
-            let mut done = 0;
-            for piece in pieces(sector, count) {
-                visit.write(piece, reach, |bytes| segment.copy_out(done, bytes))?;
-                done += piece.bytes().len();
+        for_each_segment(bio, |segment, sector| {
+            if let Some(page) = whole_page(&segment, sector) {
+                if visit.rewrite(page, reach, move |bytes| segment.copy_out(0, bytes))? {
+                    return Ok(());
+                }
             }
-            Ok(())
+            write_pieces(visit, reach, segment, sector)
         })?;
         // The block layer leaves this to a disk that takes bios, other than to one with requests.
         if bio.is_fua() && !through {
@@ -205,21 +208,49 @@ impl Media {
 }
 
 fn read(visit: &mut Visit<'_>, bio: &Bio) -> Result {
-    for_each_segment(bio, |segment, sector, count| {
-        let mut done = 0;
-        for piece in pieces(sector, count) {
-            let start = piece.bytes().start;
-            visit.read(piece, |range, bytes| {
-                segment.copy_in(done + range.start - start, bytes);
-            })?;
-            done += piece.bytes().len();
+    for_each_segment(bio, |segment, sector| {
+        if let Some(page) = whole_page(&segment, sector) {
+            if let Some(bytes) = visit.page(page)? {
+                segment.copy_in(0, bytes);
+                return Ok(());
+            }
         }
-        Ok(())
+        read_pieces(visit, segment, sector)
     })
 }
 
-/// Calls `serve` with each segment of the bio, its first sector, and how many sectors it has.
-fn for_each_segment(bio: &Bio, mut serve: impl FnMut(Segment<'_>, u64, u64) -> Result) -> Result {
+/// The page that a segment is for, if it is all of it: the ordinary case, and the quick one.
+fn whole_page(segment: &Segment<'_>, sector: u64) -> Option<u64> {
+    const PAGE: u64 = PAGE_SECTORS as u64;
+    let is_whole = segment.len() == PAGE_SIZE && sector % PAGE == 0;
+    is_whole.then_some(sector / PAGE)
+}
+
+#[inline(never)]
+fn read_pieces(visit: &mut Visit<'_>, segment: Segment<'_>, sector: u64) -> Result {
+    let mut start = 0;
+    for piece in pieces(sector, segment.sectors()) {
+        let first = piece.bytes().start;
+        visit.read(piece, |range, bytes| {
+            segment.copy_in(start + range.start - first, bytes);
+        })?;
+        start += piece.bytes().len();
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn write_pieces(visit: &mut Visit<'_>, reach: Reach, segment: Segment<'_>, sector: u64) -> Result {
+    let mut start = 0;
+    for piece in pieces(sector, segment.sectors()) {
+        visit.write(piece, reach, |bytes| segment.copy_out(start, bytes))?;
+        start += piece.bytes().len();
+    }
+    Ok(())
+}
+
+/// Calls `serve` with each segment of the bio, and its first sector.
+fn for_each_segment(bio: &Bio, mut serve: impl FnMut(Segment<'_>, u64) -> Result) -> Result {
     let mut sector = bio.sector();
     for segment in bio.segments() {
         // Nobody has checked this before: the block layer looks at segments only where it splits
@@ -227,9 +258,8 @@ fn for_each_segment(bio: &Bio, mut serve: impl FnMut(Segment<'_>, u64, u64) -> R
         if segment.len() % SECTOR_SIZE != 0 {
             return Err(EINVAL);
         }
-        let count = (segment.len() / SECTOR_SIZE) as u64;
-        serve(segment, sector, count)?;
-        sector += count;
+        serve(segment, sector)?;
+        sector += segment.sectors();
     }
     Ok(())
 }

@@ -12,7 +12,10 @@ use crate::{
             Layers,
             Reach, //
         },
-        patch::Patience,
+        patch::{
+            PageBytes,
+            Patience, //
+        },
         sectors::{
             Piece,
             PAGE_SECTORS, //
@@ -106,10 +109,25 @@ impl Store {
 }
 
 impl Visit<'_> {
+    /// The bytes of a page if they lie in a row, as they mostly do.
+    pub(crate) fn page(&mut self, page: u64) -> Result<Option<&PageBytes>> {
+        Ok(self.layers(page / LEAF_PAGES)?.page(page))
+    }
+
     /// Reads a piece: `copy` gets each part of it as bytes within the page, and where they lie.
     pub(crate) fn read(&mut self, piece: Piece, copy: impl FnMut(Range<usize>, &[u8])) -> Result {
         self.layers(piece.page / LEAF_PAGES)?.read(piece, copy);
         Ok(())
+    }
+
+    /// Writes a whole page if memory for it is there, as it mostly is; else returns false.
+    pub(crate) fn rewrite(
+        &mut self,
+        page: u64,
+        reach: Reach,
+        fill: impl FnOnce(&mut PageBytes),
+    ) -> Result<bool> {
+        Ok(self.layers(page / LEAF_PAGES)?.rewrite(page, reach, fill))
     }
 
     /// Writes a piece: `fill` puts its bytes where the piece lies in the page.

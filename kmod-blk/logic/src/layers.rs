@@ -75,6 +75,12 @@ pub struct Layers<L> {
 }
 
 impl<L: Layer> Layers<L> {
+    /// The bytes of a page if one layer has all of it, and none above that has anything of it.
+    pub fn page(&self, page: u64) -> Option<&PageBytes> {
+        let uppermost = self.cache.get(page).or_else(|| self.media.get(page))?;
+        (uppermost.held() == SectorMask::ALL).then(|| uppermost.bytes())
+    }
+
     /// Reads a piece: `copy` gets each part of it as bytes within the page, and where they lie.
     pub fn read(&self, piece: Piece, mut copy: impl FnMut(Range<usize>, &[u8])) {
         let mut wanted = piece.mask();
@@ -111,6 +117,14 @@ impl<L: Layer> Layers<L> {
         }
         self.uncover(piece, reach);
         Ok(())
+    }
+
+    /// Writes a whole page, if the layer that it is for has memory for it and no other hides it; else
+    /// does nothing and returns false.
+    pub fn rewrite(&mut self, page: u64, reach: Reach, fill: impl FnOnce(&mut PageBytes)) -> bool {
+        let is_hidden = reach == Reach::Media && self.cache.get(page).is_some();
+        let patch = self.layer(reach).get_mut(page);
+        !is_hidden && patch.is_some_and(|patch| patch.rewrite(fill))
     }
 
     /// Writes zeros, without spending memory on their bytes. They have no FUA: the block layer passes

@@ -6,12 +6,9 @@ use super::sectors::{
     SectorMask,
     PAGE_SIZE, //
 };
-use core::{
-    mem::replace,
-    ops::{
-        DerefMut,
-        Range, //
-    }, //
+use core::ops::{
+    DerefMut,
+    Range, //
 };
 
 /// The bytes of one page.
@@ -84,16 +81,35 @@ impl<F: Frame> Patch<F> {
         patience: Patience,
         fill: impl FnOnce(&mut PageBytes),
     ) -> Result<(), F::Error> {
-        let mut frame = match replace(&mut self.content, Content::Zeroes) {
-            Content::Data(frame) => frame,
-            Content::Zeroes => F::zeroed(patience)?,
-        };
-        fill(&mut frame);
-        if *frame != ZEROES {
-            self.content = Content::Data(frame);
+        if matches!(self.content, Content::Zeroes) {
+            self.content = Content::Data(F::zeroed(patience)?);
         }
+        self.fill(fill);
         self.held = self.held | mask;
         Ok(())
+    }
+
+    /// Holds the whole page from now on, with the bytes that `fill` writes, as [`Self::write`] does,
+    /// if that takes no memory; else does nothing and returns false.
+    pub fn rewrite(&mut self, fill: impl FnOnce(&mut PageBytes)) -> bool {
+        let is_filled = self.fill(fill);
+        if is_filled {
+            self.held = SectorMask::ALL;
+        }
+        is_filled
+    }
+
+    /// Lets `fill` write into the memory of the page; false if it has none.
+    fn fill(&mut self, fill: impl FnOnce(&mut PageBytes)) -> bool {
+        let Content::Data(frame) = &mut self.content else {
+            return false;
+        };
+        fill(frame);
+        // Of most pages the first byte tells already.
+        if frame[0] == 0 && **frame == ZEROES {
+            self.content = Content::Zeroes;
+        }
+        true
     }
 
     /// Holds the sectors `mask` from now on, as zeros.

@@ -175,6 +175,12 @@ struct Store {
 impl Store {
     fn write(&mut self, sectors: Range<u64>, byte: u8, reach: Reach) -> Result<(), NoMemory> {
         for piece in pieces(sectors.start, sectors.end - sectors.start) {
+            // As the driver does it: whole pages without memory of their own, if they can be.
+            let is_whole = piece.count == PAGE_SECTORS;
+            let fill = |bytes: &mut PageBytes| bytes.fill(byte);
+            if is_whole && self.layers.rewrite(piece.page, reach, fill) {
+                continue;
+            }
             self.layers
                 .write(piece, reach, Patience::MaySleep, |bytes| bytes.fill(byte))?;
         }
@@ -187,6 +193,9 @@ impl Store {
             self.layers
                 .read(piece, |range, from| bytes[range].copy_from_slice(from));
             bytes = bytes[piece.bytes()].to_vec();
+            if let Some(page) = self.layers.page(piece.page) {
+                assert_eq!(bytes, page[piece.bytes()], "the page lies in a row");
+            }
         }
         bytes
     }
