@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
 use xtask::report::shards;
 use xtask::{
-    CANNOT, archive, bench, exec, fuzz, gdb, kernel, kunit, list, module, plan, replay, review, run,
+    CANNOT, archive, bench, disks, exec, fuzz, gdb, kernel, kunit, list, module, plan, replay, review, run,
     rust_analyzer, schema, shell, test, tidy, timing,
 };
 
@@ -106,6 +106,15 @@ how often each request was made, and how it was answered. Artefacts of each gues
 
 Everything is measured by turns, one guest at a time. Prints a table in Markdown; docs/benchmarks.md has some.")]
     Bench(timing::Arguments),
+    /// Measure pinblk beside brd and null_blk, by fio in one guest.
+    #[command(after_help = "Examples:
+  cargo xtask bench-disks             nine rounds, by the time that passes
+  cargo xtask bench-disks --icount    by counted instructions: the same figures in every run
+  cargo xtask bench-disks --rounds 1  a quick look
+
+Random reads and writes of 4 KiB and 1 MiB, one at a time and 32, on disks with no write cache and on one of
+pinblk with it, all by turns. Prints a table in Markdown; docs/benchmarks.md has some.")]
+    BenchDisks(disks::Arguments),
     /// List the cells; touches nothing.
     List(list::Arguments),
     /// Spread the cells over machines by how long they took.
@@ -198,6 +207,7 @@ impl Cli {
             Command::Exec(arguments) => return exec::main(&arguments),
             Command::Bench(arguments) => timing::main(&arguments)?,
             Command::Fuzz(arguments) => return fuzz::main(&arguments),
+            Command::BenchDisks(arguments) => return disks::main(&arguments),
             Command::Run(arguments) => return run::main(&arguments),
             Command::Test(arguments) => return test::main(&arguments),
             Command::Plan(arguments) => plan::main(&arguments)?,
