@@ -71,7 +71,7 @@ fn nowait(bed: &mut Bed) -> Result<()> {
 /// Whether a write that may not wait is refused within a time in which that happens again and again.
 fn is_refused_in_time(disk: &File) -> Result<bool> {
     let memory = Memory::anonymous(MANY)?;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         match InFlight::write_without_waiting(disk, 0, &memory)?.wait() {
             Err(error) if error.raw_os_error() == Some(Errno::EAGAIN as i32) => return Ok(true),

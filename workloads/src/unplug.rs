@@ -14,14 +14,16 @@ use fs_harness::guest::disk::{Attributes, Disk};
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::memory::{Memory, PAGE};
+use fs_harness::guest::range::Range;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
-use fs_harness::record::Class;
+use fs_harness::record::Direction;
 use nix::errno::Errno;
 use nix::libc;
 
 use crate::catalogue::Scenario;
 use crate::media::OWN_DISKS;
+use crate::transfer::EVERY_MODE;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -39,6 +41,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::FuseDirectExt4, "its disk goes as that of ext4"),
         ],
         run: remove_disk_mounted,
+    },
+    Scenario {
+        name: "remove_disk_transfer",
+        row: None,
+        about: "A disk that is removed while the driver itself has it open and reads from it ends the read and releases its pages; then it is of no more use.",
+        source: "block/genhd.c: del_gendisk(); pinbed: kmod-blk/sys/open_disk.rs",
+        setups: &[Setup::None],
+        acquisitions: EVERY_MODE,
+        policies: &[Policy::Observe],
+        not: OWN_DISKS,
+        run: remove_disk_transfer,
     },
     Scenario {
         name: "remove_disk_unflushed",
@@ -62,6 +75,7 @@ fn remove_disk_mounted(bed: &mut Bed) -> Result<()> {
     for line in shutdown_lines(bed.setup()) {
         bed.expect_log(line)?;
     }
+    let waited_for = bed.file("waited_for", BEFORE, 1)?;
     let file = bed.file("data", BEFORE, 4)?;
     let settings = [
         ("power", "0"),
@@ -86,14 +100,27 @@ fn remove_disk_mounted(bed: &mut Bed) -> Result<()> {
     bed.check("the disk has data that nobody flushed", unflushed == PAGE && cached > 0)?;
     let hold = bed.device().hold(mapping.pages_of(0, 1), bed.acquisition())?;
     bed.observe("a page of the file is pinned", Some(&hold))?;
-    let gate = bed.close_gate(Stage::Transfer, &Bios::writes().class(Class::UserPinned))?;
+    let gate = bed.close_gate(Stage::Transfer, &Bios::writes())?;
     let write = InFlight::write(&direct, 2 * PAGE as u64, &buffer, 0..PAGE)?;
     gate.wait_for(1)?;
+    let synced = waited_for.buffered()?;
+    synced.write_all_at(&AFTER.bytes(0, PAGE), 0).doing("write")?;
+    // The last of all: as long as it waits, io_uring has no thread for anything else.
+    let fsync = InFlight::fsync(&synced)?;
+    gate.wait_for(2)?;
+    fsync.wait_until_asleep_in("folio_wait_writeback")?;
     disk.remove()?;
 
-    let count = write.wait().doing("wait for the write")?;
-    bed.check("removing the disk completes the write that was in flight", count == PAGE)?;
-    let waited = gate.progress(2, Duration::from_secs(10));
+    let written = write.wait();
+    let is_whole = written.as_ref().is_ok_and(|count| *count == PAGE);
+    let text = "removing the disk completes the write that was in flight";
+    bed.check_that(text, is_whole, || format!("{written:?}"))?;
+    // It comes to its end before the filesystem is shut down, or after it.
+    let fsynced = fsync.wait().doing("fsync");
+    let is_told =
+        fsynced.as_ref().is_ok() || fsynced.as_ref().is_err_and(|error| error.errno() == Some(Errno::EIO));
+    bed.check_that("an fsync that waited for the disk ends", is_told, || format!("{fsynced:?}"))?;
+    let waited = gate.progress(3, Duration::from_secs(10));
     bed.check_refused("nobody waits at a gate of a removed disk", Errno::ENODEV, waited)?;
     let known = bed.device().statistics(disk);
     bed.check_refused("pinblk does not know the disk any more", Errno::ENOENT, known)?;
@@ -115,7 +142,7 @@ fn remove_disk_mounted(bed: &mut Bed) -> Result<()> {
         &mapping.bytes_of(0..PAGE),
     )?;
     hold.release(Release::Dirty)?;
-    drop((direct, buffered, mapping));
+    drop((direct, buffered, mapping, synced));
     let unmounted = bed.unmount();
     bed.check_that("the filesystem can be unmounted", unmounted.is_ok(), || format!("{unmounted:?}"))?;
     disk.make(&Attributes::default())?;
@@ -136,8 +163,36 @@ fn shutdown_lines(setup: Setup) -> &'static [&'static str] {
     }
 }
 
-/// The disk of this scenario alone.
+/// The disk of these scenarios alone.
 const SCRATCH: Disk = Disk::of("scratch0");
+
+fn remove_disk_transfer(bed: &mut Bed) -> Result<()> {
+    SCRATCH.make(&Attributes { size_mib: 16, ..Attributes::default() })?;
+    let disk = bed.device().open_disk(&SCRATCH)?;
+    let buffer = bed.anonymous(BEFORE, 4)?;
+    let gate = bed.device().close_gate(&SCRATCH, Stage::Transfer, &Bios::reads())?;
+    let read = disk.begin(Direction::Read, 0, &[Range::from(&buffer)], bed.acquisition())?;
+    gate.wait_for(1)?;
+    bed.observe("the driver reads into its pages", None)?;
+    SCRATCH.remove()?;
+    let ended = read.wait()?;
+    let is_whole = ended.error.is_none() && ended.bytes == buffer.length() as u64;
+    bed.check_that("removing the disk completes the read", is_whole, || format!("{ended:?}"))?;
+    bed.check("all of it is what the disk had", buffer.bytes() == [0xde; 4 * PAGE])?;
+    bed.observe("the disk was removed", None)?;
+    let again = disk.begin(Direction::Read, 0, &[Range::from(&buffer)], bed.acquisition());
+    bed.check_refused(
+        "it has no sectors any more: another read is refused with ERANGE",
+        Errno::ERANGE,
+        again,
+    )?;
+    bed.check_refused(
+        "nobody can open it any more",
+        Errno::ENOENT,
+        bed.device().open_disk(&SCRATCH).map(drop),
+    )?;
+    gate.open()
+}
 
 /// What is written to it, in MiB, and how much of that may be found amiss: other things take memory too.
 const STORED: u64 = 32;
