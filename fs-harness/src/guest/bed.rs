@@ -27,6 +27,9 @@ use crate::pattern::Pattern;
 use crate::protocol::{self, Answers, FromGuest};
 use crate::record::{Check, Class, Direction, Step, Traffic, Verdict};
 
+/// The level of what `dump_page()` prints: KERN_WARNING.
+const DUMP_LEVEL: u8 = 4;
+
 /// Set for a scenario that a person goes through step by step.
 pub const STOPS: &str = "PINBED_STOPS";
 
@@ -334,6 +337,8 @@ impl Bed {
             .kernel_log
             .records()?
             .into_iter()
+            // What else the kernel has to tell may stand between the lines.
+            .filter(|record| record.level == DUMP_LEVEL)
             .map(|record| record.text)
             .skip_while(|line| !line.starts_with("page: "))
             .collect();
