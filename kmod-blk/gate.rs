@@ -125,7 +125,8 @@ impl Gates {
             left = match self.changed.wait_interruptible_timeout(&mut table, left) {
                 CondVarTimeoutResult::Woken { jiffies } => jiffies,
                 CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
-                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+                // What woke us may be work that io_uring has left: then the request begins anew.
+                CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
             };
         }
     }

@@ -78,7 +78,8 @@ impl Pending {
                 return Ok(outcome);
             }
             if self.changed.wait_interruptible(&mut state) {
-                return Err(EINTR);
+                // What woke us may be work that io_uring has left: then the request begins anew.
+                return Err(ERESTARTSYS);
             }
         }
     }

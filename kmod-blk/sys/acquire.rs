@@ -18,7 +18,10 @@ use super::{
         Charge,
         Process, //
     },
-    worker::let_others_run, //
+    worker::{
+        is_signalled,
+        let_others_run, //
+    }, //
 };
 use crate::{
     abi::{
@@ -174,7 +177,7 @@ impl<A: Acquisition> UserPages<A> {
     /// Acquires each page once. When it fails, what was acquired before is kept.
     fn fill(&mut self, path: &Path, wanted: &Wanted) -> Result {
         while self.acquired.pages.len() < wanted.count {
-            if kernel::current!().signal_pending() {
+            if is_signalled() {
                 return Err(EINTR);
             }
             let have = self.acquired.pages.len();
@@ -190,7 +193,7 @@ impl<A: Acquisition> UserPages<A> {
     fn add(&mut self, wanted: &Wanted) -> Result {
         let at_once = PINS_AT_ONCE.checked_div(wanted.count).unwrap_or(0).max(1) as u32;
         while self.times < wanted.times {
-            if kernel::current!().signal_pending() {
+            if is_signalled() {
                 return Err(EINTR);
             }
             let times = at_once.min(wanted.times - self.times);

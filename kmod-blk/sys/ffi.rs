@@ -67,6 +67,7 @@ unsafe extern "C" {
 
     pub(super) fn pinblk_mm_add_pinned(mm: *mut bindings::mm_struct, pages: i64) -> i64;
     pub(super) fn pinblk_task_memlock_pages(task: *mut bindings::task_struct) -> c_ulong;
+    pub(super) fn pinblk_is_signalled() -> bool;
 
     pub(super) fn pinblk_open_exclusively(
         number: bindings::dev_t,

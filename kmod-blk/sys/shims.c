@@ -172,6 +172,12 @@ unsigned long pinblk_task_memlock_pages(struct task_struct *task)
 	return task_rlimit(task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 }
 
+/* Unlike signal_pending() this is not true for work that io_uring has left. */
+bool pinblk_is_signalled(void)
+{
+	return task_sigpending(current);
+}
+
 struct file *pinblk_open_exclusively(dev_t number, void *holder)
 {
 	return bdev_file_open_by_dev(number, BLK_OPEN_READ | BLK_OPEN_WRITE,

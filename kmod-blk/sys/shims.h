@@ -48,6 +48,7 @@ void pinblk_copy_to_page(struct page *page, size_t offset, const void *from,
 
 s64 pinblk_mm_add_pinned(struct mm_struct *mm, s64 pages);
 unsigned long pinblk_task_memlock_pages(struct task_struct *task);
+bool pinblk_is_signalled(void);
 
 struct file *pinblk_open_exclusively(dev_t number, void *holder);
 bool pinblk_folio_goes_on(const struct page *page, const struct page *next);

@@ -5,7 +5,10 @@
 use super::{
     acquire::Acquisition,
     open_disk::OpenDisk,
-    worker::let_others_run,
+    worker::{
+        is_signalled,
+        let_others_run, //
+    },
     workqueue::QueueHandle, //
 };
 use crate::{
@@ -131,7 +134,7 @@ impl<A: Acquisition> Transfer<A> {
             // SAFETY: The bio was made above and is complete. What it points to stays until it has
             // ended: it has a reference to the transfer, which keeps its needs as long as it is open.
             unsafe { bindings::submit_bio(bio) };
-            if kernel::current!().signal_pending() {
+            if is_signalled() {
                 return Err(EINTR);
             }
             let_others_run();

@@ -18,6 +18,13 @@ pub(crate) fn let_others_run() {
     unsafe { ffi::pinblk_cond_resched() };
 }
 
+/// Whether the current task is to do something about a signal: whatever userspace can make long ends
+/// then. Work that io_uring has left for a task wakes it as a signal does, and is none.
+pub(crate) fn is_signalled() -> bool {
+    // SAFETY: The shim has no requirement.
+    unsafe { ffi::pinblk_is_signalled() }
+}
+
 /// A work item and what it does. The work item comes first, so that both have one address.
 #[repr(C)]
 struct Job<F> {

@@ -2,12 +2,14 @@
 
 //! DMA that happens when nobody waits for it: after a delay, and after what it was for has gone.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Device, Release, Take};
 use fs_harness::guest::error::Doing;
+use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
@@ -122,6 +124,7 @@ fn hold_outlives(bed: &mut Bed) -> Result<()> {
 }
 
 fn hold_interrupted(bed: &mut Bed) -> Result<()> {
+    check_io_uring_is_no_signal(bed)?;
     /// The most that a huge page can be held as a whole.
     const TIMES: u32 = (1 << 22) - 1;
     /// Long enough for a part, and far from minutes.
@@ -143,4 +146,21 @@ fn hold_interrupted(bed: &mut Bed) -> Result<()> {
     let part = bed.device().hold(&memory, Take::by(bed.acquisition()).times(TIMES).partial())?;
     bed.check("if a part is welcome, it is what was held until then", (1..TIMES).contains(&part.times()))?;
     part.release(Release::Clean)
+}
+
+/// A ring that is closed leaves work for the process, at a time of its own, and wakes it as a signal does.
+fn check_io_uring_is_no_signal(bed: &mut Bed) -> Result<()> {
+    const ROUNDS: usize = 30;
+    /// Takes long enough for that work to be left meanwhile.
+    const TIMES: u32 = 20_000;
+    let (zeros, page) = (File::open("/dev/zero").doing("open /dev/zero")?, bed.anonymous(BEFORE, 1)?);
+    let mut error = None;
+    for _ in 0..ROUNDS {
+        InFlight::read(&zeros, 0, &page, 0..PAGE)?.wait().doing("read")?;
+        match bed.device().hold(&page, Take::by(bed.acquisition()).times(TIMES)) {
+            Ok(hold) => hold.release(Release::Clean)?,
+            Err(refused) => error = Some(refused),
+        }
+    }
+    bed.check_that("work that io_uring leaves behind is no signal", error.is_none(), || format!("{error:?}"))
 }
