@@ -49,7 +49,7 @@ use crate::{
         workqueue::QueueHandle, //
     }, //
 };
-use gates::ClosedGate;
+use gates::WatchedGate;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -95,7 +95,7 @@ struct Session {
     holds: Handles<Arc<Hold>>,
     disks: Handles<Arc<OpenDisk>>,
     pending: Handles<Arc<Pending>>,
-    gates: Handles<Arc<ClosedGate>>,
+    gates: Handles<WatchedGate>,
 }
 
 /// Where userspace keeps the structure of a request.

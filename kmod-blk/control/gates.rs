@@ -20,7 +20,15 @@ use crate::{
         gates::Stage,
         select::Selection, //
     },
-    look, //
+    look,
+    sys::{
+        delayed::{
+            Delayed,
+            Task, //
+        },
+        group::Group,
+        workqueue::QueueHandle, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -28,10 +36,22 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
+/// How long a gate may outlive its process, in milliseconds.
+const AFTERLIFE: u32 = 500;
+
 /// A closed gate. It opens when this is dropped.
-pub(crate) struct ClosedGate {
+pub(super) struct ClosedGate {
     disk: Arc<Disk>,
     id: u64,
+    /// Who closed it.
+    group: Group,
+}
+
+/// A closed gate of an open file. It opens also when its process dies and cannot close the file, since
+/// one of its threads sleeps for what the gate holds.
+pub(super) struct WatchedGate {
+    gate: Arc<ClosedGate>,
+    _watch: Delayed<Arc<ClosedGate>>,
 }
 
 impl Control {
@@ -55,10 +75,12 @@ impl Control {
             classes: close.classes,
             sectors: close.first_sector..close.end_sector,
         };
+        let group = Group::current().ok_or(ESRCH)?;
         let disk = self.disk(&close.disk)?;
         let id = disk.gates.close(stage, selection, close.most)?;
-        let gate = Arc::new(ClosedGate { disk, id }, GFP_KERNEL)?;
-        let handle = self.session.lock().gates.insert(gate)?;
+        let gate = Arc::new(ClosedGate { disk, id, group }, GFP_KERNEL)?;
+        let watched = WatchedGate::new(gate, self.shared.delays)?;
+        let handle = self.session.lock().gates.insert(watched)?;
         let answer = argument.write(&abi::CloseGate {
             gate: handle,
             ..close
@@ -96,7 +118,8 @@ impl Control {
         if open.reserved != 0 {
             return Err(EINVAL);
         }
-        let gate = self.session.lock().gates.remove(open.gate)?;
+        let watched = self.session.lock().gates.remove(open.gate)?;
+        let gate = &watched.gate;
         // Now, also where another thread is waiting for this gate and keeps it.
         gate.disk.open_gate(gate.id);
         Ok(())
@@ -134,7 +157,31 @@ impl Control {
     }
 
     fn gate(&self, handle: u32) -> Result<Arc<ClosedGate>> {
-        self.session.lock().gates.get(handle).cloned()
+        let session = self.session.lock();
+        Ok(session.gates.get(handle)?.gate.clone())
+    }
+}
+
+impl WatchedGate {
+    /// Has the gate looked after on `queue`.
+    fn new(gate: Arc<ClosedGate>, queue: QueueHandle) -> Result<Self> {
+        let watch = Delayed::new(queue, AFTERLIFE, gate.clone())?;
+        watch.ask();
+        Ok(Self {
+            gate,
+            _watch: watch,
+        })
+    }
+}
+
+impl Task for Arc<ClosedGate> {
+    /// Looks after the gate, until its process dies.
+    fn run(&self) -> bool {
+        let dying = self.group.is_dying();
+        if dying {
+            self.disk.open_gate(self.id);
+        }
+        !dying
     }
 }
 

@@ -34,6 +34,9 @@ unsafe extern "C" {
     );
     pub(super) fn pinblk_cond_resched();
 
+    pub(super) fn pinblk_current_group() -> *mut bindings::pid;
+    pub(super) fn pinblk_group_is_dying(group: *mut bindings::pid) -> bool;
+
     pub(super) fn pinblk_debugfs_directory(name: *const c_char) -> *mut bindings::dentry;
     pub(super) fn pinblk_debugfs_file(
         name: *const c_char,

@@ -16,6 +16,7 @@ pub(crate) mod event;
 mod ffi;
 pub(crate) mod folio;
 pub(crate) mod gendisk;
+pub(crate) mod group;
 pub(crate) mod layout;
 pub(crate) mod memory;
 pub(crate) mod misc;

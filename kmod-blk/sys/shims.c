@@ -5,6 +5,7 @@
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
+#include <linux/pid.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/workqueue.h>
@@ -88,6 +89,24 @@ const size_t pinblk_layout[] = {
 void pinblk_cond_resched(void)
 {
 	cond_resched();
+}
+
+struct pid *pinblk_current_group(void)
+{
+	return get_pid(task_tgid(current));
+}
+
+bool pinblk_group_is_dying(struct pid *group)
+{
+	struct task_struct *leader;
+	bool dying;
+
+	rcu_read_lock();
+	leader = pid_task(group, PIDTYPE_TGID);
+	dying = !leader ||
+		(READ_ONCE(leader->signal->flags) & SIGNAL_GROUP_EXIT);
+	rcu_read_unlock();
+	return dying;
 }
 
 struct dentry *pinblk_debugfs_directory(const char *name)

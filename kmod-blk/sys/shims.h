@@ -24,6 +24,9 @@ extern const size_t pinblk_layout[];
 
 void pinblk_cond_resched(void);
 
+struct pid *pinblk_current_group(void);
+bool pinblk_group_is_dying(struct pid *group);
+
 struct dentry *pinblk_debugfs_directory(const char *name);
 struct dentry *pinblk_debugfs_file(const char *name, struct dentry *directory,
 				   void *data,

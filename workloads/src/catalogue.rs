@@ -43,6 +43,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::counting::SCENARIOS,
         crate::delayed::SCENARIOS,
         crate::direct_io::SCENARIOS,
+        crate::dying::SCENARIOS,
         crate::fast_or_slow::SCENARIOS,
         crate::file_errors::SCENARIOS,
         crate::fuse::SCENARIOS,

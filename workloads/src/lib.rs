@@ -7,6 +7,7 @@ pub mod catalogue;
 mod counting;
 mod delayed;
 mod direct_io;
+mod dying;
 mod fast_or_slow;
 mod file_errors;
 mod fuse;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Disks that go while they are used, gates whose process dies, a module that is in use.
+//! Disks that go while they are used, gates that refuse, a module that is in use.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::time::Duration;
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
-use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Device, Gate, Release, Stage};
 use fs_harness::guest::disk::{Attributes, Disk};
 use fs_harness::guest::error::{Doing, Error};
@@ -23,14 +22,14 @@ use crate::catalogue::Scenario;
 use crate::media::OWN_DISKS;
 
 /// The disk of these scenarios alone.
-const SCRATCH: Disk = Disk::of("scratch0");
+pub(crate) const SCRATCH: Disk = Disk::of("scratch0");
 
 const DATA: Pattern = Pattern(1);
 
 /// The most gates of one disk.
 const GATES_OF_A_DISK: usize = 16;
 
-const fn scenario(
+pub(crate) const fn scenario(
     name: &'static str,
     row: Option<u16>,
     about: &'static str,
@@ -57,13 +56,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "A disk that is open, with a bio at a gate, does not go by itself; when it is removed the bio is completed, and further I/O fails.",
         "block/genhd.c: del_gendisk(); drivers/block/null_blk/main.c: nullb_group_drop_item()",
         remove_disk_in_use,
-    ),
-    scenario(
-        "gate_of_dying_process",
-        None,
-        "A gate opens when its process is killed, and what it held goes on.",
-        "pinbed: kmod-blk/control/gates.rs",
-        gate_of_dying_process,
     ),
     scenario(
         "gate_refusals",
@@ -122,30 +114,6 @@ fn remove_disk_in_use(bed: &mut Bed) -> Result<()> {
     SCRATCH.write("power", "0")?;
     bed.check("the power of a disk that nobody uses can be turned off", SCRATCH.read("power")? == "0")?;
     SCRATCH.remove()
-}
-
-fn gate_of_dying_process(bed: &mut Bed) -> Result<()> {
-    make(&SCRATCH)?;
-    let disk = open(&SCRATCH)?;
-    let mut gates = Vec::new();
-    let mut gatekeeper = Child::fork(move |_| {
-        let closed =
-            Device::open().and_then(|device| device.close_gate(&SCRATCH, Stage::Transfer, &Bios::writes()));
-        gates.extend(closed);
-        u8::from(!gates.is_empty())
-    })?;
-    bed.require("another process closes a gate", gatekeeper.ask(0)? == 1)?;
-    let buffer = bed.anonymous(DATA, 1)?;
-    let mut write = InFlight::write(&disk, 0, &buffer, 0..PAGE)?;
-    bed.check("a gate of another process holds the write", {
-        !write.is_complete() && bed.device().statistics(&SCRATCH)?.in_flight == 1
-    })?;
-    gatekeeper.kill()?;
-    let count = write.wait().doing("wait for the write")?;
-    bed.check("the gate opens when its process is killed", count == PAGE)?;
-    bed.check("nothing is in flight", bed.device().statistics(&SCRATCH)?.in_flight == 0)?;
-    let through = InFlight::write(&disk, 0, &buffer, 0..PAGE)?.wait().doing("write")?;
-    bed.check("the next write is not held", through == PAGE)
 }
 
 fn gate_refusals(bed: &mut Bed) -> Result<()> {
@@ -330,11 +298,11 @@ fn users() -> Result<u32> {
     text.trim().parse().map_err(|_| Error::Unexpected(format!("'{text}' in {USERS} is no number")))
 }
 
-fn make(disk: &Disk) -> Result<()> {
+pub(crate) fn make(disk: &Disk) -> Result<()> {
     disk.make(&Attributes { size_mib: 16, ..Attributes::default() })
 }
 
-fn open(disk: &Disk) -> Result<File> {
+pub(crate) fn open(disk: &Disk) -> Result<File> {
     let path = disk.path();
     let mut options = File::options();
     options.read(true).write(true).custom_flags(libc::O_DIRECT).open(&path).doing(format!("open {path}"))

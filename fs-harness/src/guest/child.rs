@@ -4,10 +4,11 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 
 use super::error::{Doing, Error, Result};
@@ -48,10 +49,15 @@ impl Child {
     /// Asks a question and waits for the answer.
     pub fn ask(&mut self, question: u8) -> Result<u8> {
         let mut answer = [0];
-        let ended = || Error::Unexpected("the child was told to end".to_owned());
-        self.questions.as_mut().ok_or_else(ended)?.write_all(&[question]).doing("ask the child")?;
+        self.tell(question)?;
         self.answers.read_exact(&mut answer).doing("hear the child's answer")?;
         Ok(answer[0])
+    }
+
+    /// Asks a question to which there may be no answer.
+    pub fn tell(&mut self, question: u8) -> Result<()> {
+        let ended = || Error::Unexpected("the child was told to end".to_owned());
+        self.questions.as_mut().ok_or_else(ended)?.write_all(&[question]).doing("tell the child")
     }
 
     /// Lets it end, and waits until it has. Its process id is nobody's then.
@@ -63,6 +69,21 @@ impl Child {
             WaitStatus::Exited(_, 0) => Ok(()),
             status => Err(Error::Unexpected(format!("the child ended with {status:?}"))),
         }
+    }
+
+    /// Kills it, and tells whether it is gone in time.
+    pub fn kill_within(mut self, time: Duration) -> Result<bool> {
+        kill(self.pid, Signal::SIGKILL).doing("kill the child")?;
+        self.questions = None;
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            let status = waitpid(self.pid, Some(WaitPidFlag::WNOHANG)).doing("wait for the killed child")?;
+            if status != WaitStatus::StillAlive {
+                return Ok(true);
+            }
+            std::thread::yield_now();
+        }
+        Ok(false)
     }
 
     /// Kills it, and waits until it is gone.

@@ -29,8 +29,8 @@ pub const KINDS: u32 = 5;
 pub const CLASSES_ALL: u32 = (1 << CLASSES) - 1;
 
 /// Closes a gate of a disk: from now on it takes the bios that are selected and holds them, until it
-/// lets them go by [`LET_GO`], or is opened by [`OPEN_GATE`] or because the file is closed, also by
-/// the death of its process. A bio is held once at each stage, by the oldest gate that takes it.
+/// lets them go by [`LET_GO`], or is opened by [`OPEN_GATE`], because the file is closed, or because
+/// the process that closed the gate dies. A bio is held once at each stage, by the oldest gate that takes it.
 ///
 /// When the disk is removed all of its gates open; when its power is cut what they hold fails.
 ///
