@@ -124,12 +124,12 @@ fn hold_outlives(bed: &mut Bed) -> Result<()> {
 }
 
 fn hold_interrupted(bed: &mut Bed) -> Result<()> {
-    check_io_uring_is_no_signal(bed)?;
     /// The most that a huge page can be held as a whole.
     const TIMES: u32 = (1 << 22) - 1;
     /// Long enough for a part, and far from minutes.
     const EVERY: Duration = Duration::from_millis(100);
     extern "C" fn nothing(_: i32) {}
+    check_io_uring_is_no_signal(bed)?;
     let memory = Memory::huge()?;
     memory.fill(BEFORE);
     let interrupt = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
