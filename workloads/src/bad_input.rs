@@ -3,6 +3,7 @@
 //! What pinblk answers to what no careful program asks for.
 
 mod compat;
+mod gates;
 mod holds;
 mod transfers;
 
@@ -43,6 +44,23 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
         ],
         run: transfers::run,
+    },
+    Scenario {
+        name: "bad_input_gates",
+        row: None,
+        about: "The same for gates, where the harness itself would not ask so.",
+        source: "kmod-blk/abi/src/gate.rs",
+        setups: &[Setup::Bdev],
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe],
+        not: &[
+            (Setup::None, "there is no disk"),
+            (Setup::Ext4, "a gate is the same on any disk"),
+            (Setup::Xfs, "a gate is the same on any disk"),
+            (Setup::XfsStable, "a gate is the same on any disk"),
+            (Setup::FuseDirectExt4, "a gate is the same on any disk"),
+        ],
+        run: gates::run,
     },
     Scenario {
         name: "requests_of_32_bits",
@@ -104,6 +122,17 @@ fn refuse_on<T>(
     // must be refused is not, its scenario has failed, whatever it wrote to.
     let answer = unsafe { device.request(number, argument) };
     bed.check_refused(&format!("{what}: {with:?}"), with, answer)
+}
+
+/// Makes a good request whose structure may only be read: it can be served, and not be answered.
+fn ask_unanswerable<T: Copy>(bed: &Bed, number: u32, argument: T) -> Result<Result<()>> {
+    let page = Memory::anonymous(1)?;
+    let place = std::ptr::with_exposed_provenance_mut::<T>(usize::try_from(page.address()).unwrap_or(0));
+    // SAFETY: the page is mapped for writing, larger than any structure, aligned, and used by nobody else.
+    unsafe { place.write(argument) };
+    page.protect(0, 1, ProtFlags::PROT_READ)?;
+    // SAFETY: only the kernel touches the structure, which is as the number says.
+    Ok(unsafe { bed.device().request(number, &mut *place) })
 }
 
 /// How pages are pinned by the fast path.

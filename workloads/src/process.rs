@@ -182,6 +182,8 @@ fn memlock(bed: &mut Bed) -> Result<()> {
     const LIMIT: u64 = 8;
     /// The question for pages of the parent.
     const PARENT: u8 = 100;
+    /// The question for pages of its own, by its process id.
+    const ITSELF: u8 = 101;
     let memory = bed.anonymous(BEFORE, PAGES)?;
     setrlimit(Resource::RLIMIT_MEMLOCK, LIMIT * PAGE as u64, LIMIT * PAGE as u64)
         .doing("lower RLIMIT_MEMLOCK")?;
@@ -198,6 +200,11 @@ fn memlock(bed: &mut Bed) -> Result<()> {
             Ok(_) => u8::MAX,
             Err(error) => error.errno().map_or(u8::MAX, |errno| errno as u8),
         },
+        ITSELF => {
+            let by_id = Take::by(Acquisition::Pin).path(Path::Remote(Pid::this()));
+            let held = device.hold(memory.pages_of(0, 1), by_id);
+            u8::from(held.and_then(|hold| hold.release(Release::Clean)).is_ok())
+        }
         // Numbers of pages that a user without privileges asks for.
         pages => {
             let part = memory.pages_of(0, pages.into());
@@ -213,6 +220,7 @@ fn memlock(bed: &mut Bed) -> Result<()> {
     })?;
     bed.require("the child has no privileges any more", user.ask(0)? == YES)?;
     bed.check("pages of another process are refused with EPERM", user.ask(PARENT)? == Errno::EPERM as u8)?;
+    bed.check("its own pages are not, by its process id", user.ask(ITSELF)? == YES)?;
     bed.check("a user may pin as much as its limit, and is charged for it", user.ask(8)? == YES)?;
     bed.check("one page more is refused with ENOMEM", user.ask(9)? == Errno::ENOMEM as u8)?;
     bed.check("nothing stays charged after that", pinned_pages(user.pid())? == 0)?;

@@ -7,7 +7,7 @@ use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use nix::errno::Errno;
 
-use super::{PIN, bad_addresses, refuse, refuse_on};
+use super::{PIN, ask_unanswerable, bad_addresses, refuse, refuse_on};
 
 /// kthreadd, the father of all kernel threads.
 const KERNEL_THREAD: u32 = 2;
@@ -32,6 +32,8 @@ pub(super) fn run(bed: &mut Bed) -> Result<()> {
     let read_only = bed.device().hold(memory.pages_of(2, 2), Take::by(bed.acquisition()).read_only())?;
     dma(bed, &hold, &read_only)?;
     handles(bed, &hold, &read_only)?;
+    unanswerable(bed, good, &hold)?;
+    too_many(bed, good)?;
     read_only.release(Release::Clean)?;
     hold.dma(0, &[1])?;
     let stale = hold.handle();
@@ -108,6 +110,7 @@ fn numbers(bed: &mut Bed, good: abi::Hold) -> Result<()> {
         ("an unknown mode", how(abi::Acquire { mode: 3, ..PIN })),
         ("an unknown path", how(abi::Acquire { path: 3, ..PIN })),
         ("a process for the fast path", how(abi::Acquire { pid: 1, ..PIN })),
+        ("a process for the slow path", how(abi::Acquire { path: abi::PATH_SLOW, pid: 1, ..PIN })),
     ];
     for (what, hold) in cases {
         refuse(bed, what, Errno::EINVAL, abi::HOLD, hold)?;
@@ -196,4 +199,34 @@ fn handles(bed: &mut Bed, hold: &Hold, read_only: &Hold) -> Result<()> {
     let other = Device::open()?;
     let mut foreign = release(hold.handle(), 0);
     refuse_on(bed, &other, "another file's hold", Errno::ENOENT, abi::RELEASE, &mut foreign)
+}
+
+/// Nothing stays behind of what userspace was not told: pins would be seen at the end.
+fn unanswerable(bed: &mut Bed, good: abi::Hold, hold: &Hold) -> Result<()> {
+    let answer = ask_unanswerable(bed, abi::HOLD, good)?;
+    bed.check_refused("a hold whose answer cannot be written: EFAULT", Errno::EFAULT, answer)?;
+    let later = abi::Dma {
+        handle: hold.handle(),
+        flags: abi::DMA_FILL,
+        length: 1,
+        delay: abi::DMA_DELAY_MAX,
+        ..abi::Dma::default()
+    };
+    let mut found = Vec::new();
+    for _ in 0..=abi::PENDING_MAX {
+        found.push(ask_unanswerable(bed, abi::DMA, later)?.err().and_then(|error| error.errno()));
+    }
+    bed.check(
+        "delayed DMA whose answer cannot be written: EFAULT, however often",
+        found.iter().all(|errno| *errno == Some(Errno::EFAULT)),
+    )
+}
+
+fn too_many(bed: &mut Bed, mut good: abi::Hold) -> Result<()> {
+    let other = Device::open()?;
+    for _ in 0..abi::HOLDS_MAX {
+        // SAFETY: the structure is the request's own, and its address that of the scenario's memory.
+        unsafe { other.request(abi::HOLD, &mut good) }?;
+    }
+    refuse_on(bed, &other, "a hold too many for a file", Errno::ENOSPC, abi::HOLD, &mut good)
 }

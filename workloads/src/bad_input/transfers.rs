@@ -4,19 +4,22 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use fs_harness::guest::device::{Device, OpenDisk, abi};
+use fs_harness::guest::disk::{Attributes, Disk};
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::memory::PAGE;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use nix::errno::Errno;
 
-use super::{PIN, bad_addresses, refuse, refuse_on};
+use super::{PIN, ask_unanswerable, bad_addresses, refuse, refuse_on};
 
 pub(super) fn run(bed: &mut Bed) -> Result<()> {
     let memory = bed.anonymous(Pattern(1), 8)?;
     let bad = bad_addresses(&memory)?;
     let none = || Error::Unexpected("the setup has no disk".to_owned());
-    let disk = bed.device().open_disk(bed.disk().ok_or_else(none)?)?;
+    let place = bed.disk().ok_or_else(none)?;
+    unanswerable(bed, place)?;
+    let disk = bed.device().open_disk(place)?;
     disks(bed, &disk)?;
     let good = abi::IoSegment { address: memory.address() + 2 * PAGE as u64, length: PAGE as u64 };
     for (what, address) in bad {
@@ -31,7 +34,32 @@ pub(super) fn run(bed: &mut Bed) -> Result<()> {
     segments(bed, &disk, good)?;
     places(bed, &disk, good)?;
     others(bed, &disk, good)?;
+    blocks_of_a_page(bed, good)?;
     bed.observe("after all that", None).map(drop)
+}
+
+/// A disk that userspace was not told to have open is not open: it could not be opened again.
+fn unanswerable(bed: &mut Bed, disk: &Disk) -> Result<()> {
+    let mut open = abi::OpenDisk::default();
+    open.disk[..disk.name().len()].copy_from_slice(disk.name().as_bytes());
+    let answer = ask_unanswerable(bed, abi::OPEN_DISK, open)?;
+    bed.check_refused("opening a disk whose answer cannot be written: EFAULT", Errno::EFAULT, answer)?;
+    let again = bed.device().open_disk(disk);
+    bed.check("it can be opened after that", again.is_ok())
+}
+
+/// Where a block is larger than what memory must be aligned to, one check does not do for both.
+fn blocks_of_a_page(bed: &mut Bed, good: abi::IoSegment) -> Result<()> {
+    const LARGE: Disk = Disk::of("large-blocks");
+    LARGE.make(&Attributes { size_mib: 16, block_size: 4096, ..Attributes::default() })?;
+    let disk = bed.device().open_disk(&LARGE)?;
+    let sector = abi::IoSegment { length: 512, ..good };
+    refuse_segments(bed, &disk, "a part of a block", Errno::EINVAL, 0, &[sector])?;
+    let segments = [good];
+    let within = abi::Io { offset: 512, ..io_of(&disk, &segments) };
+    refuse(bed, "an offset of a sector within a block", Errno::EINVAL, abi::IO, within)?;
+    drop(disk);
+    LARGE.remove()
 }
 
 fn disks(bed: &mut Bed, disk: &OpenDisk) -> Result<()> {
@@ -59,11 +87,12 @@ fn segments(bed: &mut Bed, disk: &OpenDisk, good: abi::IoSegment) -> Result<()> 
     let length = |length| abi::IoSegment { length, ..good };
     let odd = abi::IoSegment { address: good.address + 1, ..good };
     let too_many = vec![good; abi::IO_SEGMENTS_MAX as usize + 1];
-    let cases: [(&str, Errno, &[abi::IoSegment]); 8] = [
+    let cases: [(&str, Errno, &[abi::IoSegment]); 9] = [
         ("no segment", Errno::EINVAL, &[]),
         ("an empty segment", Errno::EINVAL, &[good, length(0)]),
         ("a segment at an odd address", Errno::EINVAL, &[odd]),
         ("a segment of a byte", Errno::EINVAL, &[length(1)]),
+        ("two halves of a sector", Errno::EINVAL, &[length(256), length(256)]),
         ("more than 64 MiB", Errno::EINVAL, &[length(abi::IO_BYTES_MAX), good]),
         ("a segment of nearly 2^64 bytes", Errno::EINVAL, &[good, length(u64::MAX - 511)]),
         ("more than is mapped", Errno::EFAULT, &[length(abi::IO_BYTES_MAX)]),
