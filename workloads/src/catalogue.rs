@@ -57,6 +57,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::removal::SCENARIOS,
         crate::transfer::SCENARIOS,
         crate::transfer_in_flight::SCENARIOS,
+        crate::transfer_interrupted::SCENARIOS,
         crate::unplug::SCENARIOS,
     ]
     .into_iter()

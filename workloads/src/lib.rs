@@ -24,4 +24,5 @@ mod removal;
 mod selftest;
 mod transfer;
 mod transfer_in_flight;
+mod transfer_interrupted;
 mod unplug;

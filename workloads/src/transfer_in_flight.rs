@@ -114,7 +114,16 @@ fn killed_while_in_flight(bed: &mut Bed) -> Result<()> {
     let is_held = dead.device_pins == none && dead.device_references == none;
     bed.check("the pages are not released before the bio has ended", is_held)?;
     gate.open()?;
-    // When the last bio has ended, the disk can be had again.
+    drop(open_when_free(bed)?);
+    let done = bed.observe("the gate is open, and the write has ended", None)?;
+    let released = done.device_pins.released + done.device_references.released;
+    bed.check("all pages are released", released == PAGES as u64)?;
+    let found = bed.read_back(&file)?;
+    bed.check_data("the media hold what the dead process wrote", IN_THE_BUFFER, &found)
+}
+
+/// The disk of a process that has gone: when its last bio has ended, the disk can be had again.
+pub(crate) fn open_when_free(bed: &Bed) -> Result<OpenDisk> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut again = open(bed);
     while again.as_ref().is_err_and(|error| error.errno() == Some(Errno::EBUSY)) && Instant::now() < deadline
@@ -122,12 +131,7 @@ fn killed_while_in_flight(bed: &mut Bed) -> Result<()> {
         std::thread::yield_now();
         again = open(bed);
     }
-    drop(again?);
-    let done = bed.observe("the gate is open, and the write has ended", None)?;
-    let released = done.device_pins.released + done.device_references.released;
-    bed.check("all pages are released", released == PAGES as u64)?;
-    let found = bed.read_back(&file)?;
-    bed.check_data("the media hold what the dead process wrote", IN_THE_BUFFER, &found)
+    again
 }
 
 fn open(bed: &Bed) -> Result<OpenDisk> {

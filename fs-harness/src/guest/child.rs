@@ -48,8 +48,13 @@ impl Child {
 
     /// Asks a question and waits for the answer.
     pub fn ask(&mut self, question: u8) -> Result<u8> {
-        let mut answer = [0];
         self.tell(question)?;
+        self.hear()
+    }
+
+    /// Waits for the answer to a question that was told.
+    pub fn hear(&mut self) -> Result<u8> {
+        let mut answer = [0];
         self.answers.read_exact(&mut answer).doing("hear the child's answer")?;
         Ok(answer[0])
     }

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A signal that comes while pinblk submits the bios of a large I/O of its own.
+//!
+//! The scenario waits at a gate with a priority in real time: when so many bios have come it runs at once,
+//! in the middle of the submission, and sends the signal.
+
+use std::time::Duration;
+
+use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::guest::child::Child;
+use fs_harness::guest::device::{Bios, Device, Ended, OpenDisk, Stage};
+use fs_harness::guest::disk::Disk;
+use fs_harness::guest::error::{Doing, Error};
+use fs_harness::guest::memory::{Memory, PAGE};
+use fs_harness::guest::range::Range;
+use fs_harness::guest::{Bed, Result};
+use fs_harness::record::Direction;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+
+use crate::catalogue::Scenario;
+use crate::transfer::{EVERY_MODE, ONLY_BDEV};
+use crate::transfer_in_flight::open_when_free;
+
+/// As many bytes as one call takes, and the pieces that they come in.
+const MOST: usize = 64 << 20;
+const PIECES: usize = 16;
+/// After so many bios the signal comes: far fewer than carry all of it.
+const BIOS: u64 = 8;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "transfer_interrupted",
+        row: None,
+        about: "A signal comes while the driver submits 64 MiB: no more is submitted, what was submitted ends, and EINTR is told.",
+        source: "kmod-blk/abi/src/io.rs: Io",
+        setups: &[Setup::Bdev],
+        acquisitions: EVERY_MODE,
+        policies: &[Policy::Observe],
+        not: ONLY_BDEV,
+        run: interrupted,
+    },
+    Scenario {
+        name: "transfer_killed",
+        row: None,
+        about: "A process is killed while the driver submits 64 MiB for it: it dies though its bios have not ended, and nothing is left of them when they have.",
+        source: "kmod-blk/sys/transfer.rs",
+        setups: &[Setup::Bdev],
+        acquisitions: EVERY_MODE,
+        policies: &[Policy::Observe],
+        not: ONLY_BDEV,
+        run: killed,
+    },
+];
+
+fn interrupted(bed: &mut Bed) -> Result<()> {
+    let (memory, place) = (Memory::anonymous(MOST / PAGE)?, disk_of(bed)?);
+    let acquisition = bed.acquisition();
+    let mut reader = Child::fork(|_| match read(&memory, place, acquisition) {
+        Ok(ended) if ended.error == Some(Errno::EINTR) && is_part(ended) => {
+            u8::try_from(ended.bios).unwrap_or(0)
+        }
+        _ => 0,
+    })?;
+    let gate = bed.close_gate(Stage::Arrival, &Bios::reads())?;
+    run_first()?;
+    reader.tell(0)?;
+    gate.wait_for(BIOS)?;
+    kill(reader.pid(), Signal::SIGINT).doing("interrupt the child")?;
+    run_by_turns()?;
+    gate.open()?;
+    let bios = u64::from(reader.hear()?);
+    bed.check("it ends with EINTR, and with a part of the bytes", bios > 0)?;
+    let statistics = bed.device().statistics(place)?;
+    let seen: u64 = statistics.reads.iter().map(|traffic| traffic.bios).sum();
+    bed.check_that("as many bios are told as the disk has seen", seen == bios, || format!("{seen}, {bios}"))?;
+    bed.check("some came after the first ones, and not all", bios >= BIOS)?;
+    bed.check("nothing is in flight", statistics.in_flight == 0)?;
+    reader.end()?;
+    works_still(bed)
+}
+
+fn killed(bed: &mut Bed) -> Result<()> {
+    let (memory, place) = (Memory::anonymous(MOST / PAGE)?, disk_of(bed)?);
+    let acquisition = bed.acquisition();
+    let mut reader = Child::fork(|_| u8::from(read(&memory, place, acquisition).is_ok()))?;
+    let gate = bed.close_gate(Stage::Arrival, &Bios::reads())?;
+    run_first()?;
+    reader.tell(0)?;
+    gate.wait_for(BIOS)?;
+    reader.kill()?;
+    run_by_turns()?;
+    let (arrived, holding) = gate.progress(0, Duration::ZERO)?;
+    bed.check("it is dead, and its bios are still held", arrived >= BIOS && arrived == holding)?;
+    bed.check_that("no more were submitted", arrived < (MOST / PAGE / 256) as u64, || arrived.to_string())?;
+    gate.open()?;
+    works_still(bed)?;
+    let statistics = bed.device().statistics(place)?;
+    bed.check("nothing is in flight", statistics.in_flight == 0)
+}
+
+fn works_still(bed: &mut Bed) -> Result<()> {
+    let disk = open_when_free(bed)?;
+    let memory = Memory::anonymous(1)?;
+    let written = begin(&disk, Direction::Write, &[Range::from(&memory)], bed.acquisition())?;
+    bed.check("the disk can be had, and takes a write", written.error.is_none())
+}
+
+fn read(memory: &Memory, place: &Disk, acquisition: Acquisition) -> Result<Ended> {
+    extern "C" fn nothing(_: i32) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(Signal::SIGINT, &action) }.doing("handle SIGINT")?;
+    let whole = Range::from(memory);
+    let length = (MOST / PIECES) as u64;
+    let pieces: Option<Vec<Range>> = (0..PIECES as u64).map(|at| whole.part(at * length, length)).collect();
+    let pieces = pieces.ok_or_else(|| Error::Unexpected("the memory is too short".to_owned()))?;
+    begin(&Device::open()?.open_disk(place)?, Direction::Read, &pieces, acquisition)
+}
+
+fn begin(disk: &OpenDisk, direction: Direction, memory: &[Range], acquisition: Acquisition) -> Result<Ended> {
+    disk.begin(direction, 0, memory, acquisition)?.wait()
+}
+
+fn is_part(ended: Ended) -> bool {
+    (1..MOST as u64).contains(&ended.bytes)
+}
+
+/// From now on the scenario runs before all who have no such priority, its children too.
+fn run_first() -> Result<()> {
+    schedule(libc::SCHED_FIFO, 1)
+}
+
+/// From now on it runs by turns with all others.
+fn run_by_turns() -> Result<()> {
+    schedule(libc::SCHED_OTHER, 0)
+}
+
+fn schedule(policy: i32, priority: i32) -> Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the structure is there, and whole.
+    let answer = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    Errno::result(answer).doing("change the scenario's priority").map(drop)
+}
+
+fn disk_of(bed: &Bed) -> Result<&'static Disk> {
+    bed.disk().ok_or_else(|| Error::Unexpected("the setup has no disk".to_owned()))
+}
