@@ -32,6 +32,16 @@ impl Flavour {
         }
     }
 
+    /// Kernel parameters beyond those of every guest.
+    pub fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Standard => &[],
+            // Checks each slab. Caches that are checked have no sheaves, in whose arrays addresses stay after
+            // the objects were handed out: kmemleak would take a lost object for one that is still known.
+            Self::Sanitize => &["slab_debug=F"],
+        }
+    }
+
     /// Whether clang and its linker build it: with Rust, the kernel has KASAN by clang alone.
     pub fn is_built_by_llvm(self) -> bool {
         self == Self::Sanitize

@@ -106,8 +106,8 @@ impl Machine {
 
     /// The command line of a guest that boots; `parameters` are added to the kernel's.
     pub fn command_line(&self, channels: Channels, parameters: &str) -> Vec<String> {
-        let own = self.parameters.join(" ");
-        let append = [&PARAMETERS.join(" "), own.as_str(), parameters].join(" ");
+        let (flavour, own) = (self.flavour.parameters().join(" "), self.parameters.join(" "));
+        let append = [&PARAMETERS.join(" "), flavour.as_str(), own.as_str(), parameters].join(" ");
         let kernel = ["-kernel", &self.kernel.to_string_lossy(), "-initrd", &self.image.to_string_lossy()]
             .map(str::to_owned);
         let append = ["-append".to_owned(), append.trim_end().to_owned()];
