@@ -72,7 +72,7 @@ pub fn selftest() -> impl Iterator<Item = &'static Scenario> {
 /// Scenarios that hunt for faults of the driver on the sanitizer kernel, for as long as they are told:
 /// numbers stand behind their name.
 pub fn hunts() -> impl Iterator<Item = &'static Scenario> {
-    [&crate::fuzz::RANDOM].into_iter()
+    [&crate::fuzz::RANDOM, &crate::allocations::FAILING].into_iter()
 }
 
 /// The scenario of that name, from the catalogue, the self-test, the driver's own suites or the hunts.

@@ -2,6 +2,7 @@
 
 //! The scenarios, a file for each way in which pages are taken, and the catalogue of cells.
 
+mod allocations;
 mod bad_input;
 pub mod catalogue;
 mod counting;

@@ -89,11 +89,12 @@ Symbols of the kernel and of pinblk are loaded; lx-dmesg and the kernel's other 
 
 Says which parts of the environment are others now. Exit codes: 0 the same text, 1 another, 2 no record.")]
     Replay(replay::Arguments),
-    /// Hunt for faults of pinblk by random requests on the kernel with sanitizers.
+    /// Hunt for faults of pinblk by random requests or failing allocations on the kernel with sanitizers.
     #[command(after_help = "Examples:
   cargo xtask fuzz                                        a hundred thousand requests
   cargo xtask fuzz --requests 2000000 --log fuzz.jsonl    many, and go on where an earlier command ended
   cargo xtask fuzz --seed 1 --round 20007 --requests 1    only the round that a failure named
+  cargo xtask fuzz --allocations                          each allocation fails once, and nothing is random
 
 Ends with the first guest that finds a fault, and names the round and the last requests. Otherwise says
 how often each request was made, and how it was answered. Artefacts of each guest are in target/pinbed/fuzz.")]

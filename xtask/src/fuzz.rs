@@ -10,6 +10,7 @@ use anyhow::Result;
 use fs_harness::cell::{Acquisition, Cell, Policy, Setup};
 use fs_harness::protocol::Answers;
 use fs_harness::record::{OutcomeKind, Record};
+use fs_harness::render::render_check;
 
 use crate::bench::{Bench, Options};
 use crate::cell::{self, Task};
@@ -20,6 +21,9 @@ use crate::{artefacts, exec, note, say};
 
 /// Rounds of a guest have numbers of their own: far fewer than that fit into its requests.
 const ROUNDS: u64 = 10_000;
+
+/// The scenario in which each allocation fails once.
+const FAILING: &str = "failing_allocations";
 
 /// How much to ask.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,6 +40,9 @@ pub struct Arguments {
     /// Begin with this round: the one that a failure named
     #[arg(long, value_name = "N", default_value = "0")]
     round: u64,
+    /// Have each allocation fail once, in the place of random requests
+    #[arg(long, conflicts_with_all = ["requests", "guest", "round", "log"])]
+    allocations: bool,
     /// Keep a line of each guest in FILE; with the same file a later command goes on where this one ended
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -47,6 +54,9 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let bench = exec::prepare(&Options::of_hunt(arguments.seed))?;
     say!("{}", bench.header());
     let mut rounds = Rounds::new(&bench, log);
+    if arguments.allocations {
+        return fail_allocations(&bench, &mut rounds);
+    }
     let mut answers = Answers::new();
     let lives = arguments.requests.get().div_ceil(arguments.guest.get());
     for life in 0..lives {
@@ -65,6 +75,21 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     say!("{}", table(&answers));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the one guest in which each allocation fails once, and shows all that it checked.
+fn fail_allocations(bench: &Bench, rounds: &mut Rounds) -> Result<ExitCode> {
+    let mut ending = live(bench, rounds, FAILING)?;
+    ending.record.environment.insert(text::AGAIN.to_owned(), "cargo xtask fuzz --allocations".to_owned());
+    note!("{}", text::line(&ending.record, 1, 1));
+    for check in &ending.record.checks {
+        say!("{}", render_check(check).trim_end());
+    }
+    if ending.record.outcome.kind == OutcomeKind::Passed {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{}", text::failure(&ending));
+    Ok(ExitCode::FAILURE)
 }
 
 fn name(seed: u64, round: u64, requests: u64) -> String {
@@ -131,5 +156,6 @@ mod tests {
     fn the_guest_knows_the_scenario_by_its_name_with_numbers() {
         let found = workloads::catalogue::find(&name(1, 2, 3)).unwrap();
         assert_eq!(found.name, "random_requests");
+        assert!(workloads::catalogue::find(FAILING).is_some());
     }
 }
