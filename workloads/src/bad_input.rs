@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::sys::mman::ProtFlags;
 
 use crate::catalogue::{NO_FILE, Scenario};
+use crate::transfer::ONLY_BDEV;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -36,13 +37,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
         policies: &[Policy::Observe],
-        not: &[
-            (Setup::None, "there is no disk"),
-            (Setup::Ext4, "the driver does not write to a disk that is mounted"),
-            (Setup::Xfs, "the driver does not write to a disk that is mounted"),
-            (Setup::XfsStable, "the driver does not write to a disk that is mounted"),
-            (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
-        ],
+        not: ONLY_BDEV,
         run: transfers::run,
     },
     Scenario {
@@ -70,13 +65,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
         policies: &[Policy::Observe],
-        not: &[
-            (Setup::None, "there is no disk"),
-            (Setup::Ext4, "the driver does not write to a disk that is mounted"),
-            (Setup::Xfs, "the driver does not write to a disk that is mounted"),
-            (Setup::XfsStable, "the driver does not write to a disk that is mounted"),
-            (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
-        ],
+        not: ONLY_BDEV,
         run: compat::run,
     },
 ];
