@@ -78,9 +78,8 @@ fn walk<T>(
     let mut log = Tail::start()?;
     let mut walk = faults.each(call, undo)?;
     expect_complaints(bed, &mut log)?;
-    let (now, disagreement) = Counters::settled(bed.device(), None, base, 0)?;
-    let pins = now.pins.since(base.pins).outstanding();
-    let references = now.device_references().since(base.device_references()).outstanding();
+    let (pins, references) = Counters::left(bed.device(), base)?;
+    let (_, disagreement) = Counters::settled(bed.device(), None, base, 0)?;
     if pins != 0 || references != 0 {
         walk.complaint.get_or_insert(format!("{pins} pins and {references} references are left"));
     }

@@ -79,10 +79,13 @@ fn run(bed: &mut Bed) -> Result<()> {
     while tally.made() < plan.requests {
         bed.doing(&format!("round {round} of seed {}, after {} requests", plan.seed, tally.made()))?;
         let ended = make_round(tally, plan.seed, round)?;
-        let settled = Counters::settled(bed.device(), None, base, 0)?;
+        // No open file can have any page now.
+        let (pins, references) = Counters::left(bed.device(), base)?;
+        let is_left = (pins, references) != (0, 0);
+        let (_, disagreement) = Counters::settled(bed.device(), None, base, 0)?;
         let complaint = ended
-            .or(settled.1)
-            .or(leaked(&settled.0, &base))
+            .or(is_left.then(|| format!("{pins} pins and {references} references are left")))
+            .or(disagreement)
             .or((self::taint()? != taint).then(|| "the kernel has complained in its log".to_owned()));
         if let Some(complaint) = complaint {
             bed.check_that(&format!("round {round} of seed {}", plan.seed), false, || {
@@ -102,13 +105,6 @@ fn run(bed: &mut Bed) -> Result<()> {
     disks::remove()?;
     let found = bed.while_unloaded(kmemleak::found)?;
     bed.check_that("no memory is lost once pinblk is unloaded", found.is_empty(), || found)
-}
-
-/// Pages that no open file can have any more.
-fn leaked(now: &Counters, base: &Counters) -> Option<String> {
-    let pins = now.pins.since(base.pins).outstanding();
-    let references = now.device_references().since(base.device_references()).outstanding();
-    (pins != 0 || references != 0).then(|| format!("{pins} pins and {references} references are left"))
 }
 
 /// Runs a process that makes requests to its end, or kills it on the way. Tells what was wrong with it.

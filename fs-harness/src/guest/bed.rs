@@ -292,12 +292,10 @@ impl Bed {
         if self.checks == 0 {
             return Err(Error::Unexpected("it checked nothing".to_owned()));
         }
-        let (now, _) = self.counters(0)?;
-        let outstanding = now.pins.since(self.base.pins).outstanding();
-        self.check_that("every pin is released", outstanding == 0, || {
-            format!("{outstanding} more acquired than released")
+        let (pins, references) = Counters::left(&self.device, self.base)?;
+        self.check_that("every pin is released", pins == 0, || {
+            format!("{pins} more acquired than released")
         })?;
-        let references = now.device_references().since(self.base.device_references()).outstanding();
         self.check_that("every reference that pinblk took is released", references == 0, || {
             format!("{references} more acquired than released")
         })?;

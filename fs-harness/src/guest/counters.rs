@@ -12,6 +12,10 @@ use super::disk::Disk;
 use super::error::{Doing, Error, Result};
 use crate::record::{Class, Counted, Direction, Traffic};
 
+/// How long the end of what was asked for may take that goes on after a system call has returned, or after
+/// a process has died.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// All counters at one moment.
 #[derive(Clone, Copy, Default)]
 pub struct Counters {
@@ -27,14 +31,14 @@ impl Counters {
     /// to the `in_flight` pins of bios at a gate: completed reads may release their pins from a worker,
     /// after the system call has returned.
     ///
-    /// A count that does not settle within two seconds is returned as it is, with what does not agree.
+    /// A count that does not settle in [`PATIENCE`] is returned as it is, with what does not agree.
     pub fn settled(
         device: &Device,
         disk: Option<&Disk>,
         base: Self,
         in_flight: i64,
     ) -> Result<(Self, Option<String>)> {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let now = Self::read(device, disk)?;
             let by_kernel = now.pins.since(base.pins).outstanding();
@@ -47,6 +51,22 @@ impl Counters {
                     "the kernel counts {by_kernel} pins outstanding, the driver {by_driver} and {in_flight} in flight"
                 );
                 return Ok((now, Some(words)));
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Pages acquired since `base` and not released: the pins, by the kernel's count, and the references
+    /// that pinblk took. Told once both are zero, or else as they are after [`PATIENCE`]: transfers go on
+    /// when their file is closed, and release their pages from a worker.
+    pub fn left(device: &Device, base: Self) -> Result<(i64, i64)> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = Self::read(device, None)?;
+            let pins = now.pins.since(base.pins).outstanding();
+            let references = now.device_references().since(base.device_references()).outstanding();
+            if (pins, references) == (0, 0) || Instant::now() >= deadline {
+                return Ok((pins, references));
             }
             std::thread::yield_now();
         }
