@@ -8,7 +8,7 @@ mod workers;
 
 use std::fs;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::guest::counters::Counters;
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::kmsg::Tail;
@@ -20,14 +20,12 @@ use crate::catalogue::{NO_FILE, Scenario};
 
 pub(crate) const FAILING: Scenario = Scenario {
     name: "failing_allocations",
-    row: None,
     about: "Of every call to pinblk each allocation fails once: the call says so or does without, nothing is lost, and the next call works.",
     source: "Documentation/fault-injection/fault-injection.rst: fail-nth",
     setups: &[Setup::None],
-    acquisitions: &[Acquisition::Kernel],
-    policies: &[Policy::Observe],
     not: NO_FILE,
     run,
+    ..Scenario::PLAIN
 };
 
 /// More allocations than any call makes: one that never gets through would have its faults injected for ever.

@@ -7,7 +7,7 @@ mod gates;
 mod holds;
 mod transfers;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Device, abi};
 use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::{Bed, Result};
@@ -20,34 +20,30 @@ use crate::transfer::ONLY_BDEV;
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "bad_input_holds",
-        row: None,
         about: "Bad addresses, lengths, processes, handles, flags and versions are refused with the errno that is documented, and leave nothing behind.",
         source: "kmod-blk/abi/src/hold.rs",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: holds::run,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "bad_input_transfers",
-        row: None,
         about: "The same for the driver's own I/O.",
         source: "kmod-blk/abi/src/io.rs",
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: transfers::run,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "bad_input_gates",
-        row: None,
         about: "The same for gates, where the harness itself would not ask so.",
         source: "kmod-blk/abi/src/gate.rs",
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: &[
             (Setup::None, "there is no disk"),
             (Setup::Ext4, "a gate is the same on any disk"),
@@ -56,17 +52,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::FuseDirectExt4, "a gate is the same on any disk"),
         ],
         run: gates::run,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "requests_of_32_bits",
-        row: None,
         about: "A 32-bit program has its requests answered as a 64-bit one: the structures are the same.",
         source: "rust/kernel/miscdevice.rs: compat_ioctl; fs/ioctl.c: compat_ptr_ioctl()",
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: compat::run,
+        ..Scenario::PLAIN
     },
 ];
 

@@ -36,6 +36,21 @@ pub(crate) const NO_FILE: &[(Setup, &str)] = &[
     (Setup::FuseDirectExt4, "anonymous memory only: no file takes part"),
 ];
 
+impl Scenario {
+    /// What most scenarios have in common, for those that say the rest.
+    pub const PLAIN: Self = Self {
+        name: "",
+        row: None,
+        about: "",
+        source: "",
+        setups: &[],
+        acquisitions: &[Acquisition::Kernel],
+        policies: &[Policy::Observe],
+        not: &[],
+        run: |_| Ok(()),
+    };
+}
+
 /// The scenarios of the catalogue, by area.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     [

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Path, Release, Take, abi};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::memory::Memory;
@@ -28,9 +28,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: try_grab_folio(), gup_put_folio(); include/linux/mm.h: GUP_PIN_COUNTING_BIAS",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: pin_order0,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "get_order0",
@@ -39,9 +39,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: try_grab_folio(); include/linux/mm.h: folio_maybe_dma_pinned()",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Get],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: get_order0,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "order0_x8",
@@ -50,20 +50,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: try_grab_folio(), gup_put_folio()",
         setups: &[Setup::None],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: order0_x8,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "paths",
-        row: None,
         about: "A page is held alike by the fast path, under the mmap lock, and as that of another process.",
         source: "mm/gup.c: get_user_pages_fast(), get_user_pages(), get_user_pages_remote(), and those that pin",
         setups: &[Setup::None],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: paths,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "zero_page",
@@ -72,9 +71,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: try_grab_folio(), is_zero_folio()",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Get, Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: zero_page,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "vm_stat_lag",
@@ -83,9 +82,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/vmstat.c: vmstat_refresh(), refresh_cpu_vm_stats(), vmstat_update()",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: vm_stat_lag,
+        ..Scenario::PLAIN
     },
 ];
 

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Device, Release, Take};
 use fs_harness::guest::error::Doing;
@@ -30,36 +30,33 @@ const NEVER: u32 = 60_000;
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "dma_later",
-        row: None,
         about: "A device writes to held pages after a delay, and not any more once they are released or its file is closed.",
         source: "kmod-blk/abi/src/hold.rs: Dma",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Get, Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: dma_later,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "hold_outlives",
-        row: None,
         about: "Held pages live on when their memory is unmapped, and are released clean when the file of the holder is closed.",
         source: "mm/gup.c: comment above writable_file_mapping_allowed(); kmod-blk/README.md",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Get, Acquisition::Pin, Acquisition::LongTerm],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: hold_outlives,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "hold_interrupted",
-        row: None,
         about: "A signal ends a request that would hold pages for minutes, and what was held until then is released.",
         source: "kmod-blk/abi/src/hold.rs: Hold",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: hold_interrupted,
+        ..Scenario::PLAIN
     },
 ];
 

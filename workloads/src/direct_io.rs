@@ -2,7 +2,7 @@
 
 //! Direct I/O between anonymous memory and a file, by system call and by `io_uring`.
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::guest::io::{self, Interface};
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
@@ -40,10 +40,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A direct write pins each page of its buffer once, the device gets exactly these pages, and all are released.",
         source: SOURCE,
         setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: &[NO_FILE, STABLE_HAS_ITS_OWN, FUSE_HAS_ITS_OWN],
         run: |bed| write(bed, Interface::Syscall),
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "dio_read_anon",
@@ -51,10 +50,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A direct read pins each page of its buffer once, the device writes into exactly these pages, and all are released.",
         source: SOURCE,
         setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: &[NO_FILE, STABLE_HAS_ITS_OWN, FUSE_HAS_ITS_OWN],
         run: |bed| read(bed, Interface::Syscall),
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "uring_dio_write",
@@ -62,8 +60,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A direct write by io_uring with a plain buffer pins and releases as the system call does.",
         source: SOURCE,
         setups: &[Setup::Ext4],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: &[
             NO_FILE,
             FUSE_HAS_ITS_OWN,
@@ -72,6 +68,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::XfsStable, SAME_AS_EXT4),
         ],
         run: |bed| write(bed, Interface::IoUring),
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "uring_dio_read",
@@ -79,8 +76,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A direct read by io_uring with a plain buffer pins and releases as the system call does.",
         source: SOURCE,
         setups: &[Setup::Ext4],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: &[
             NO_FILE,
             FUSE_HAS_ITS_OWN,
@@ -89,6 +84,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::XfsStable, SAME_AS_EXT4),
         ],
         run: |bed| read(bed, Interface::IoUring),
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "dio_write_stable",
@@ -96,10 +92,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "To a disk that wants stable pages XFS writes a copy of the buffer: no page of it is pinned.",
         source: BOUNCE,
         setups: &[Setup::XfsStable],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: NO_BOUNCE,
         run: write_bounced,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "dio_read_stable",
@@ -107,10 +102,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "From a disk that wants stable pages XFS reads into pages of the kernel, and pins those of the buffer meanwhile.",
         source: BOUNCE,
         setups: &[Setup::XfsStable],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: NO_BOUNCE,
         run: read_bounced,
+        ..Scenario::PLAIN
     },
 ];
 

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Path, Release, Take};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::memory::{Memory, PAGE};
@@ -17,14 +17,13 @@ use crate::catalogue::{NO_FILE, Scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "fast_or_slow",
-    row: None,
     about: "A page tells by which path it was taken: the fast path sets its referenced flag, and the others mark it as accessed and dirty, but for pin_user_pages(), which leaves no trace.",
     source: "mm/gup.c: gup_fast_pte_range(), follow_page_pte(), and who sets FOLL_TOUCH; mm/swap.c: folio_mark_accessed()",
     setups: &[Setup::None],
     acquisitions: &[Acquisition::Get, Acquisition::Pin, Acquisition::LongTerm],
-    policies: &[Policy::Observe],
     not: NO_FILE,
     run: fast_or_slow,
+    ..Scenario::PLAIN
 }];
 
 /// What the kernel leaves at a page that was taken twice.

@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::guest::device::{Bios, Stage};
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::file::TestFile;
@@ -19,12 +19,9 @@ use crate::catalogue::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "file_errors",
-    row: None,
     about: "An injected error of the sectors of a page reaches who reads it, who writes it past the page cache, and by fsync everybody who had the file open: each once.",
     source: "mm/filemap.c: file_check_and_advance_wb_err(); lib/errseq.c",
     setups: &[Setup::Ext4, Setup::Xfs],
-    acquisitions: &[Acquisition::Kernel],
-    policies: &[Policy::Observe],
     not: &[
         (Setup::None, "there is no file"),
         (Setup::Bdev, "the errors of a bare disk are in injected_errors"),
@@ -32,6 +29,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
         (Setup::FuseDirectExt4, "the errors are those of ext4"),
     ],
     run: file_errors,
+    ..Scenario::PLAIN
 }];
 
 const BEFORE: Pattern = Pattern(1);

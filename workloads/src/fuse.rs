@@ -2,7 +2,7 @@
 
 //! A FUSE client's pages: who takes them, and what of them the device below the daemon sees.
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::guest::io::{self, Interface};
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
@@ -29,10 +29,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A write to a FUSE file with direct I/O pins the client's buffer, whose pages never reach the device.",
         source: "fs/fuse/file.c: fuse_get_user_pages(), fuse_release_user_pages()",
         setups: &[Setup::FuseDirectExt4],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: NOT_FUSE,
         run: write,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "fuse_dio_read",
@@ -40,10 +39,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A read of a FUSE file with direct I/O pins the client's buffer, whose pages never reach the device.",
         source: "fs/fuse/file.c: fuse_get_user_pages(), fuse_release_user_pages()",
         setups: &[Setup::FuseDirectExt4],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: NOT_FUSE,
         run: read,
+        ..Scenario::PLAIN
     },
 ];
 

@@ -13,7 +13,7 @@ mod world;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::guest::counters::Counters;
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::{Bed, Result, kmemleak};
@@ -30,14 +30,12 @@ use crate::catalogue::{NO_FILE, Scenario};
 
 pub(crate) const RANDOM: Scenario = Scenario {
     name: "random_requests",
-    row: None,
     about: "Whatever pinblk is asked, by several threads whose memory, files and disks change meanwhile, it answers, leaks nothing and can be unloaded.",
     source: "kmod-blk/abi/src/lib.rs",
     setups: &[Setup::None],
-    acquisitions: &[Acquisition::Kernel],
-    policies: &[Policy::Observe],
     not: NO_FILE,
     run,
+    ..Scenario::PLAIN
 };
 
 /// Requests of each thread of a process: a round.

@@ -2,7 +2,7 @@
 
 //! A page of a file is held by a device over its writeback: the heart of the matter.
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Hold, Path, Release, Take};
 use fs_harness::guest::file::TestFile;
 use fs_harness::guest::memory::Memory;
@@ -33,9 +33,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: comment above writable_file_mapping_allowed(); Documentation/core-api/pin_user_pages.rst, case 5",
         setups: &[Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NOT,
         run: released_dirty,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "hold_sync_dma_unhold_clean",
@@ -44,20 +44,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: unpin_user_pages_dirty_lock(); Documentation/core-api/pin_user_pages.rst, case 5",
         setups: &[Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NOT,
         run: released_clean,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "longterm_file",
-        row: None,
         about: "A shared mapping of a file cannot be pinned for writing for long, but it can be pinned, and so can a private one.",
         source: "mm/gup.c: writable_file_mapping_allowed(), gup_fast_folio_allowed()",
         setups: &[Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::LongTerm],
-        policies: &[Policy::Observe],
         not: NOT,
         run: longterm_file,
+        ..Scenario::PLAIN
     },
 ];
 

@@ -2,7 +2,7 @@
 
 //! How pins of large folios are counted: exactly, in a count of their own.
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Hold, Release, Take};
 use fs_harness::guest::huge::HUGE_PAGES;
 use fs_harness::guest::memory::{Memory, PAGE};
@@ -30,9 +30,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: SOURCE,
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: |bed| hold_thp(bed, 1),
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "thp_all",
@@ -41,9 +41,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: SOURCE,
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: |bed| hold_thp(bed, HUGE_PAGES),
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "thp_pte_mapped",
@@ -52,9 +52,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: SOURCE,
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: thp_pte_mapped,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "hugetlb_private",
@@ -63,9 +63,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: SOURCE,
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: |bed| hugetlb(bed, false),
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "hugetlb_shared",
@@ -74,9 +74,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: try_grab_folio(); mm/filemap.c: __filemap_add_folio()",
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: |bed| hugetlb(bed, true),
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "mthp_file",
@@ -85,7 +85,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: SOURCE,
         setups: &[Setup::Ext4, Setup::Xfs],
         acquisitions: GET_AND_PIN,
-        policies: &[Policy::Observe],
         not: &[
             (Setup::None, "there is no file"),
             (Setup::Bdev, "the page cache of the device is read in by single pages"),
@@ -93,6 +92,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::FuseDirectExt4, "with direct I/O a FUSE file has no page cache of its own"),
         ],
         run: large_folio_of_a_file,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "huge_zero",
@@ -101,9 +101,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: try_grab_folio(), is_zero_folio(); mm/huge_memory.c: do_huge_zero_wp_pmd()",
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: huge_zero,
+        ..Scenario::PLAIN
     },
 ];
 

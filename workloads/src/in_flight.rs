@@ -3,7 +3,7 @@
 //! What happens to a page between the submission of a bio and the copying of its data: a gate of the
 //! disk holds the bio there.
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Gate, Release, Stage};
 use fs_harness::guest::error::{Doing, Error};
@@ -39,14 +39,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A process forks while a direct read into its page is in flight, and writes to the page: it sees what the device wrote, since the page was pinned.",
         source: "mm/memory.c: copy_present_page(); include/linux/rmap.h: folio_try_dup_anon_rmap_pte()",
         setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: &[
             NO_FILE,
             (Setup::XfsStable, "the bio carries a copy: dio_read_stable"),
             (Setup::FuseDirectExt4, "the client's pages never reach the disk"),
         ],
         run: fork_while_read_in_flight,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "pinblk_read_fork",
@@ -55,7 +54,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/memory.c: copy_present_page(), wp_can_reuse_anon_folio(); Documentation/core-api/pin_user_pages.rst",
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Get, Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: &[
             NO_FILE,
             (Setup::Ext4, "the driver's own I/O is on a disk that nobody has mounted"),
@@ -64,17 +62,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::FuseDirectExt4, "the driver's own I/O is on a disk that nobody has mounted"),
         ],
         run: fork_while_own_read_in_flight,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "dma_before_transfer",
-        row: None,
         about: "A device writes to a page that is under writeback, after the bio was submitted and before the disk copies its data: the data on the media is what the device wrote.",
         source: "mm/gup.c: comment above writable_file_mapping_allowed(); Documentation/core-api/pin_user_pages.rst, case 5",
         setups: &[Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_WRITEBACK,
         run: dma_before_transfer,
+        ..Scenario::PLAIN
     },
 ];
 

@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::fs::File;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::kmsg::Tail;
 use fs_harness::guest::{Bed, Result};
@@ -30,14 +30,12 @@ const SUITES: &[&str] =
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: NAME,
-    row: None,
     about: "Every KUnit suite of the driver passes.",
     source: "Documentation/dev-tools/kunit/",
     setups: &[Setup::None],
-    acquisitions: &[Acquisition::Kernel],
-    policies: &[Policy::Observe],
     not: &[],
     run,
+    ..Scenario::PLAIN
 }];
 
 fn run(bed: &mut Bed) -> Result<()> {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::guest::device::{Bios, Stage};
 use fs_harness::guest::disk::{Attributes, Disk};
 use fs_harness::guest::error::Doing;
@@ -41,17 +41,7 @@ const fn scenario(
     source: &'static str,
     run: fn(&mut Bed) -> Result<()>,
 ) -> Scenario {
-    Scenario {
-        name,
-        row: None,
-        about,
-        source,
-        setups: &[Setup::None],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
-        not: OWN_DISKS,
-        run,
-    }
+    Scenario { name, about, source, setups: &[Setup::None], not: OWN_DISKS, run, ..Scenario::PLAIN }
 }
 
 const CACHE: &str = "Documentation/block/writeback_cache_control.rst";

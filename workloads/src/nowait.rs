@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::Setup;
 use fs_harness::guest::disk::{Attributes, Disk};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::in_flight::InFlight;
@@ -24,14 +24,12 @@ use crate::media::OWN_DISKS;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "nowait",
-    row: None,
     about: "A request that may not wait is served at once or refused with EAGAIN, and a disk without NOWAIT takes none.",
     source: "include/linux/blk_types.h: REQ_NOWAIT, BLK_STS_AGAIN; block/blk-core.c: submit_bio_noacct()",
     setups: &[Setup::None],
-    acquisitions: &[Acquisition::Kernel],
-    policies: &[Policy::Observe],
     not: OWN_DISKS,
     run: nowait,
+    ..Scenario::PLAIN
 }];
 
 const SCRATCH: Disk = Disk::of("scratch0");

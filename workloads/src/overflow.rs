@@ -2,7 +2,7 @@
 
 //! How many pins a folio can have, and what happens at the end.
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Release, Take};
 use fs_harness::guest::memory::Memory;
 use fs_harness::guest::{Bed, Result};
@@ -27,9 +27,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: try_get_folio(), try_grab_folio(): folio_ref_count() < 0",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: overflow_order0,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "overflow_thp",
@@ -38,9 +38,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "include/linux/mm.h: folio_maybe_dma_pinned() compares the signed _pincount; mm/gup.c: try_grab_folio()",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: overflow_thp,
+        ..Scenario::PLAIN
     },
 ];
 

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Path, Release, Take};
 use fs_harness::guest::error::{Doing, Error};
@@ -38,9 +38,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/memory.c: copy_present_page(), wp_can_reuse_anon_folio(); include/linux/rmap.h: folio_try_dup_anon_rmap_pte()",
         setups: &[Setup::None],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: fork_while_held,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "process_vm",
@@ -48,14 +48,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "process_vm_readv and process_vm_writev pin the pages of the other process, which a write dirties, and release them.",
         source: "mm/process_vm_access.c: process_vm_rw_single_vec()",
         setups: &[Setup::None, Setup::Ext4, Setup::Xfs],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: &[
             (Setup::Bdev, "the page cache of the device is pinned like that of a file"),
             (Setup::XfsStable, "stable pages wait for the processor to write, and not for a remote access"),
             (Setup::FuseDirectExt4, "with direct I/O a FUSE file cannot be mapped shared"),
         ],
         run: process_vm,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "remote_hold",
@@ -64,20 +63,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/gup.c: get_user_pages_remote(), pin_user_pages_remote()",
         setups: &[Setup::None],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: remote_hold,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "memlock",
-        row: None,
         about: "Pages that are pinned for long are charged to their process and limited by its RLIMIT_MEMLOCK, and what is released is given back.",
         source: "drivers/infiniband/core/umem.c: ib_umem_get(), as the driver does it",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::LongTerm],
-        policies: &[Policy::Observe],
         not: NO_FILE,
         run: memlock,
+        ..Scenario::PLAIN
     },
 ];
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::time::Duration;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Bios, Device, Gate, Release, Stage};
 use fs_harness::guest::disk::{Attributes, Disk};
 use fs_harness::guest::error::{Doing, Error};
@@ -36,17 +36,7 @@ pub(crate) const fn scenario(
     source: &'static str,
     run: fn(&mut Bed) -> Result<()>,
 ) -> Scenario {
-    Scenario {
-        name,
-        row,
-        about,
-        source,
-        setups: &[Setup::None],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
-        not: OWN_DISKS,
-        run,
-    }
+    Scenario { name, row, about, source, setups: &[Setup::None], not: OWN_DISKS, run, ..Scenario::PLAIN }
 }
 
 pub(crate) const SCENARIOS: &[Scenario] = &[

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::memory::Memory;
 use fs_harness::guest::{Bed, Result};
@@ -23,14 +23,12 @@ const PROVOKE: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
 const fn scenario(name: &'static str, about: &'static str, run: fn(&mut Bed) -> Result<()>) -> Scenario {
     Scenario {
         name,
-        row: None,
         about,
         source: "pinbed itself",
         setups: &[Setup::None],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: &[],
         run,
+        ..Scenario::PLAIN
     }
 }
 

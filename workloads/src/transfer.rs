@@ -3,7 +3,7 @@
 //! pinblk's own I/O: user pages that it takes by reference or by pin, in bios that it builds itself.
 //! The converted path of bios beside the legacy one.
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Ended, OpenDisk, Path, Release, Take};
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::huge::HUGE_PAGES;
@@ -37,62 +37,57 @@ pub(crate) const ONLY_BDEV: &[(Setup, &str)] = &[
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "transfer_write",
-        row: None,
         about: "The driver writes user pages that it took: by pin its bios look like those of direct I/O, by reference nobody can tell whose pages they carry.",
         source: SOURCE,
         setups: &[Setup::Bdev],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: write,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "transfer_read",
-        row: None,
         about: "The driver reads into user pages that it took, and releases them dirty.",
         source: SOURCE,
         setups: &[Setup::Bdev],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: read,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "transfer_shapes",
-        row: None,
         about: "Memory of every shape is cut into bios: pieces that begin anywhere in a page, a huge page in one segment, more pieces than one bio carries.",
         source: "block/bio.c: bio_iov_iter_get_pages(); block/blk-merge.c: bio_split_io_at()",
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: shapes,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "transfer_large",
-        row: None,
         about: "64 MiB go in one call, by each path, and come back.",
         source: SOURCE,
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: large,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "transfer_exclusive",
-        row: None,
         about: "The driver does not open a disk that is mounted, and what it has open cannot be mounted.",
         source: "block/bdev.c: bd_prepare_to_claim()",
         setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: &[
             (Setup::None, "there is no disk"),
             (Setup::XfsStable, "its disk is mounted as that of xfs"),
             (Setup::FuseDirectExt4, "its disk is mounted as that of ext4"),
         ],
         run: exclusive,
+        ..Scenario::PLAIN
     },
 ];
 

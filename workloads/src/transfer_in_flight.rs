@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Device, OpenDisk, Stage};
 use fs_harness::guest::error::Error;
@@ -31,20 +31,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/memory.c: copy_present_page(), wp_can_reuse_anon_folio()",
         setups: &[Setup::Bdev],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: fork_while_in_flight,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "transfer_outlives",
-        row: None,
         about: "A process dies while the driver writes its memory: the pages live until the bios have ended, and nothing is left behind.",
         source: "kmod-blk/sys/transfer.rs",
         setups: &[Setup::Bdev],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: killed_while_in_flight,
+        ..Scenario::PLAIN
     },
 ];
 

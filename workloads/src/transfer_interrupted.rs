@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Device, Ended, OpenDisk, Stage};
 use fs_harness::guest::disk::Disk;
@@ -33,25 +33,23 @@ const BIOS: u64 = 8;
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "transfer_interrupted",
-        row: None,
         about: "A signal comes while the driver submits 64 MiB: no more is submitted, what was submitted ends, and EINTR is told.",
         source: "kmod-blk/abi/src/io.rs: Io",
         setups: &[Setup::Bdev],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: interrupted,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "transfer_killed",
-        row: None,
         about: "A process is killed while the driver submits 64 MiB for it: it dies though its bios have not ended, and nothing is left of them when they have.",
         source: "kmod-blk/sys/transfer.rs",
         setups: &[Setup::Bdev],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: ONLY_BDEV,
         run: killed,
+        ..Scenario::PLAIN
     },
 ];
 

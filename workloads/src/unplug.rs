@@ -8,7 +8,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::time::Duration;
 
-use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Bios, Release, Stage};
 use fs_harness::guest::disk::{Attributes, Disk};
 use fs_harness::guest::error::{Doing, Error};
@@ -28,12 +28,10 @@ use crate::transfer::EVERY_MODE;
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "remove_disk_mounted",
-        row: None,
         about: "A mounted disk is set up no more, and does not go by itself. When it is removed its filesystem shuts down: what is in flight is completed, further I/O fails with EIO, a pinned page stays as long as it is held, and the filesystem can be unmounted.",
         source: "block/genhd.c: del_gendisk(); fs/super.c: fs_bdev_mark_dead()",
         setups: &[Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::Pin],
-        policies: &[Policy::Observe],
         not: &[
             (Setup::None, "nothing is mounted"),
             (Setup::Bdev, "nothing is mounted"),
@@ -41,28 +39,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::FuseDirectExt4, "its disk goes as that of ext4"),
         ],
         run: remove_disk_mounted,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "remove_disk_transfer",
-        row: None,
         about: "A disk that is removed while the driver itself has it open and reads from it ends the read and releases its pages; then it is of no more use.",
         source: "block/genhd.c: del_gendisk(); pinbed: kmod-blk/sys/open_disk.rs",
         setups: &[Setup::None],
         acquisitions: EVERY_MODE,
-        policies: &[Policy::Observe],
         not: OWN_DISKS,
         run: remove_disk_transfer,
+        ..Scenario::PLAIN
     },
     Scenario {
         name: "remove_disk_unflushed",
-        row: None,
         about: "What a disk stores goes with it, also what nobody flushed and also while the disk is open; a gate of it keeps it as long as the gate is there.",
         source: "pinbed: kmod-blk/README.md",
         setups: &[Setup::None],
-        acquisitions: &[Acquisition::Kernel],
-        policies: &[Policy::Observe],
         not: OWN_DISKS,
         run: remove_disk_unflushed,
+        ..Scenario::PLAIN
     },
 ];
 
