@@ -45,11 +45,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
         not: &[
-            (Setup::None, "there is no disk"),
-            (Setup::Ext4, "a gate is the same on any disk"),
-            (Setup::Xfs, "a gate is the same on any disk"),
-            (Setup::XfsStable, "a gate is the same on any disk"),
-            (Setup::FuseDirectExt4, "a gate is the same on any disk"),
+            (&[Setup::None], "there is no disk"),
+            (&[Setup::Ext4], "a gate is the same on any disk"),
+            (&[Setup::Xfs], "a gate is the same on any disk"),
+            (&[Setup::XfsStable], "a gate is the same on any disk"),
+            (&[Setup::FuseDirectExt4], "a gate is the same on any disk"),
         ],
         run: gates::run,
         ..Scenario::PLAIN

@@ -8,7 +8,7 @@ use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Counted, Direction, Step, Traffic};
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{NotOn, Scenario};
 
 const PAGES: usize = 16;
 const ON_THE_MEDIA: Pattern = Pattern(1);
@@ -18,16 +18,16 @@ const SOURCE: &str = "block/bio.c: bio_iov_iter_get_pages(), __bio_release_pages
 
 const BOUNCE: &str = "fs/xfs/xfs_file.c: mapping_stable_writes(); block/bio.c: bio_iov_iter_bounce()";
 
-const NO_FILE: (Setup, &str) = (Setup::None, "there is no file to read or write");
-const FUSE_HAS_ITS_OWN: (Setup, &str) =
-    (Setup::FuseDirectExt4, "FUSE takes the client's pages itself: fuse_dio_write and fuse_dio_read");
-const STABLE_HAS_ITS_OWN: (Setup, &str) =
-    (Setup::XfsStable, "XFS bounces direct I/O to such a disk: dio_write_stable and dio_read_stable");
-const NO_BOUNCE: &[(Setup, &str)] = &[
+const NO_FILE: NotOn = (&[Setup::None], "there is no file to read or write");
+const FUSE_HAS_ITS_OWN: NotOn =
+    (&[Setup::FuseDirectExt4], "FUSE takes the client's pages itself: fuse_dio_write and fuse_dio_read");
+const STABLE_HAS_ITS_OWN: NotOn =
+    (&[Setup::XfsStable], "XFS bounces direct I/O to such a disk: dio_write_stable and dio_read_stable");
+const NO_BOUNCE: &[NotOn] = &[
     NO_FILE,
-    (Setup::Bdev, "the bare device never bounces"),
-    (Setup::Ext4, "ext4 never bounces"),
-    (Setup::Xfs, "the disk does not ask for it: dio_write_anon and dio_read_anon"),
+    (&[Setup::Bdev], "the bare device never bounces"),
+    (&[Setup::Ext4], "ext4 never bounces"),
+    (&[Setup::Xfs], "the disk does not ask for it: dio_write_anon and dio_read_anon"),
     FUSE_HAS_ITS_OWN,
 ];
 const SAME_AS_EXT4: &str =
@@ -63,9 +63,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         not: &[
             NO_FILE,
             FUSE_HAS_ITS_OWN,
-            (Setup::Bdev, SAME_AS_EXT4),
-            (Setup::Xfs, SAME_AS_EXT4),
-            (Setup::XfsStable, SAME_AS_EXT4),
+            (&[Setup::Bdev], SAME_AS_EXT4),
+            (&[Setup::Xfs], SAME_AS_EXT4),
+            (&[Setup::XfsStable], SAME_AS_EXT4),
         ],
         run: |bed| write(bed, Interface::IoUring),
         ..Scenario::PLAIN
@@ -79,9 +79,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         not: &[
             NO_FILE,
             FUSE_HAS_ITS_OWN,
-            (Setup::Bdev, SAME_AS_EXT4),
-            (Setup::Xfs, SAME_AS_EXT4),
-            (Setup::XfsStable, SAME_AS_EXT4),
+            (&[Setup::Bdev], SAME_AS_EXT4),
+            (&[Setup::Xfs], SAME_AS_EXT4),
+            (&[Setup::XfsStable], SAME_AS_EXT4),
         ],
         run: |bed| read(bed, Interface::IoUring),
         ..Scenario::PLAIN

@@ -23,10 +23,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     source: "mm/filemap.c: file_check_and_advance_wb_err(); lib/errseq.c",
     setups: &[Setup::Ext4, Setup::Xfs],
     not: &[
-        (Setup::None, "there is no file"),
-        (Setup::Bdev, "the errors of a bare disk are in injected_errors"),
-        (Setup::XfsStable, "errors are as on xfs"),
-        (Setup::FuseDirectExt4, "the errors are those of ext4"),
+        (&[Setup::None], "there is no file"),
+        (&[Setup::Bdev], "the errors of a bare disk are in injected_errors"),
+        (&[Setup::XfsStable], "errors are as on xfs"),
+        (&[Setup::FuseDirectExt4], "the errors are those of ext4"),
     ],
     run: file_errors,
     ..Scenario::PLAIN

@@ -8,18 +8,18 @@ use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Counted, Direction, Step};
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{NotOn, Scenario};
 
 const PAGES: usize = 16;
 const IN_THE_FILE: Pattern = Pattern(1);
 const IN_THE_BUFFER: Pattern = Pattern(2);
 
-const NOT_FUSE: &[(Setup, &str)] = &[
-    (Setup::None, "there is no file to read or write"),
-    (Setup::Bdev, "not a FUSE filesystem"),
-    (Setup::Ext4, "not a FUSE filesystem"),
-    (Setup::Xfs, "not a FUSE filesystem"),
-    (Setup::XfsStable, "not a FUSE filesystem"),
+const NOT_FUSE: &[NotOn] = &[
+    (&[Setup::None], "there is no file to read or write"),
+    (&[Setup::Bdev], "not a FUSE filesystem"),
+    (&[Setup::Ext4], "not a FUSE filesystem"),
+    (&[Setup::Xfs], "not a FUSE filesystem"),
+    (&[Setup::XfsStable], "not a FUSE filesystem"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[

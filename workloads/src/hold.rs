@@ -12,17 +12,17 @@ use fs_harness::record::{Class, Direction, Step};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{NotOn, Scenario};
 
 const BEFORE: Pattern = Pattern(1);
 const BY_PROCESSOR: Pattern = Pattern(2);
 const BY_DEVICE: Pattern = Pattern(3);
 
-const NOT: &[(Setup, &str)] = &[
-    (Setup::None, "there is no file to write back"),
-    (Setup::Bdev, "what a filesystem does about the page is the question"),
-    (Setup::XfsStable, "stable pages wait for the processor to write, and not for a device"),
-    (Setup::FuseDirectExt4, "with direct I/O a FUSE file has no page cache that is written back"),
+const NOT: &[NotOn] = &[
+    (&[Setup::None], "there is no file to write back"),
+    (&[Setup::Bdev], "what a filesystem does about the page is the question"),
+    (&[Setup::XfsStable], "stable pages wait for the processor to write, and not for a device"),
+    (&[Setup::FuseDirectExt4], "with direct I/O a FUSE file has no page cache that is written back"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[

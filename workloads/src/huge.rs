@@ -86,10 +86,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Ext4, Setup::Xfs],
         acquisitions: GET_AND_PIN,
         not: &[
-            (Setup::None, "there is no file"),
-            (Setup::Bdev, "the page cache of the device is read in by single pages"),
-            (Setup::XfsStable, "its large folios are those of xfs"),
-            (Setup::FuseDirectExt4, "with direct I/O a FUSE file has no page cache of its own"),
+            (&[Setup::None], "there is no file"),
+            (&[Setup::Bdev], "the page cache of the device is read in by single pages"),
+            (&[Setup::XfsStable], "its large folios are those of xfs"),
+            (&[Setup::FuseDirectExt4], "with direct I/O a FUSE file has no page cache of its own"),
         ],
         run: large_folio_of_a_file,
         ..Scenario::PLAIN

@@ -14,7 +14,7 @@ use fs_harness::guest::{Bed, Result, pagemap};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Direction};
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{NotOn, Scenario};
 
 const ON_THE_MEDIA: Pattern = Pattern(1);
 const IN_THE_BUFFER: Pattern = Pattern(2);
@@ -24,12 +24,12 @@ const BY_DEVICE: Pattern = Pattern(4);
 /// The read fills the first half of the page, and the parent writes the other.
 const HALF: usize = PAGE / 2;
 
-const NO_FILE: (Setup, &str) = (Setup::None, "there is no file to read or write");
-const NO_WRITEBACK: &[(Setup, &str)] = &[
+const NO_FILE: NotOn = (&[Setup::None], "there is no file to read or write");
+const NO_WRITEBACK: &[NotOn] = &[
     NO_FILE,
-    (Setup::Bdev, "what a filesystem does about the page is the question"),
-    (Setup::XfsStable, "stable pages wait for the processor to write, and not for a device"),
-    (Setup::FuseDirectExt4, "with direct I/O a FUSE file has no page cache that is written back"),
+    (&[Setup::Bdev], "what a filesystem does about the page is the question"),
+    (&[Setup::XfsStable], "stable pages wait for the processor to write, and not for a device"),
+    (&[Setup::FuseDirectExt4], "with direct I/O a FUSE file has no page cache that is written back"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -41,8 +41,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
         not: &[
             NO_FILE,
-            (Setup::XfsStable, "the bio carries a copy: dio_read_stable"),
-            (Setup::FuseDirectExt4, "the client's pages never reach the disk"),
+            (&[Setup::XfsStable], "the bio carries a copy: dio_read_stable"),
+            (&[Setup::FuseDirectExt4], "the client's pages never reach the disk"),
         ],
         run: fork_while_read_in_flight,
         ..Scenario::PLAIN
@@ -56,10 +56,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         acquisitions: &[Acquisition::Get, Acquisition::Pin],
         not: &[
             NO_FILE,
-            (Setup::Ext4, "the driver's own I/O is on a disk that nobody has mounted"),
-            (Setup::Xfs, "the driver's own I/O is on a disk that nobody has mounted"),
-            (Setup::XfsStable, "the driver's own I/O is on a disk that nobody has mounted"),
-            (Setup::FuseDirectExt4, "the driver's own I/O is on a disk that nobody has mounted"),
+            (&[Setup::Ext4], "the driver's own I/O is on a disk that nobody has mounted"),
+            (&[Setup::Xfs], "the driver's own I/O is on a disk that nobody has mounted"),
+            (&[Setup::XfsStable], "the driver's own I/O is on a disk that nobody has mounted"),
+            (&[Setup::FuseDirectExt4], "the driver's own I/O is on a disk that nobody has mounted"),
         ],
         run: fork_while_own_read_in_flight,
         ..Scenario::PLAIN

@@ -18,7 +18,7 @@ use fs_harness::pattern::Pattern;
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{NotOn, Scenario};
 
 /// Disks of these scenarios alone.
 const SCRATCH: Disk = Disk::of("scratch0");
@@ -27,12 +27,12 @@ const OTHER: Disk = Disk::of("scratch1");
 /// What was never written reads as this.
 const TENANT: [u8; PAGE] = [0xde; PAGE];
 
-pub(crate) const OWN_DISKS: &[(Setup, &str)] = &[
-    (Setup::Bdev, "the scenario makes disks of its own"),
-    (Setup::Ext4, "no filesystem takes part"),
-    (Setup::Xfs, "no filesystem takes part"),
-    (Setup::XfsStable, "no filesystem takes part"),
-    (Setup::FuseDirectExt4, "no filesystem takes part"),
+pub(crate) const OWN_DISKS: &[NotOn] = &[
+    (&[Setup::Bdev], "the scenario makes disks of its own"),
+    (&[Setup::Ext4], "no filesystem takes part"),
+    (&[Setup::Xfs], "no filesystem takes part"),
+    (&[Setup::XfsStable], "no filesystem takes part"),
+    (&[Setup::FuseDirectExt4], "no filesystem takes part"),
 ];
 
 const fn scenario(

@@ -49,9 +49,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "mm/process_vm_access.c: process_vm_rw_single_vec()",
         setups: &[Setup::None, Setup::Ext4, Setup::Xfs],
         not: &[
-            (Setup::Bdev, "the page cache of the device is pinned like that of a file"),
-            (Setup::XfsStable, "stable pages wait for the processor to write, and not for a remote access"),
-            (Setup::FuseDirectExt4, "with direct I/O a FUSE file cannot be mapped shared"),
+            (&[Setup::Bdev], "the page cache of the device is pinned like that of a file"),
+            (
+                &[Setup::XfsStable],
+                "stable pages wait for the processor to write, and not for a remote access",
+            ),
+            (&[Setup::FuseDirectExt4], "with direct I/O a FUSE file cannot be mapped shared"),
         ],
         run: process_vm,
         ..Scenario::PLAIN

@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::AsFd;
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{NotOn, Scenario};
 
 const ON_THE_MEDIA: Pattern = Pattern(1);
 const IN_THE_BUFFER: Pattern = Pattern(2);
@@ -26,12 +26,12 @@ const PAGES: usize = 16;
 
 const SOURCE: &str = "block/bio.c: bio_iov_iter_get_pages(), __bio_release_pages(), as the driver does it";
 pub(crate) const EVERY_MODE: &[Acquisition] = &[Acquisition::Get, Acquisition::Pin, Acquisition::LongTerm];
-pub(crate) const ONLY_BDEV: &[(Setup, &str)] = &[
-    (Setup::None, "there is no disk"),
-    (Setup::Ext4, "the driver does not write to a disk that is mounted"),
-    (Setup::Xfs, "the driver does not write to a disk that is mounted"),
-    (Setup::XfsStable, "the driver does not write to a disk that is mounted"),
-    (Setup::FuseDirectExt4, "the driver does not write to a disk that is mounted"),
+pub(crate) const ONLY_BDEV: &[NotOn] = &[
+    (&[Setup::None], "there is no disk"),
+    (&[Setup::Ext4], "the driver does not write to a disk that is mounted"),
+    (&[Setup::Xfs], "the driver does not write to a disk that is mounted"),
+    (&[Setup::XfsStable], "the driver does not write to a disk that is mounted"),
+    (&[Setup::FuseDirectExt4], "the driver does not write to a disk that is mounted"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -82,9 +82,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::Pin],
         not: &[
-            (Setup::None, "there is no disk"),
-            (Setup::XfsStable, "its disk is mounted as that of xfs"),
-            (Setup::FuseDirectExt4, "its disk is mounted as that of ext4"),
+            (&[Setup::None], "there is no disk"),
+            (&[Setup::XfsStable], "its disk is mounted as that of xfs"),
+            (&[Setup::FuseDirectExt4], "its disk is mounted as that of ext4"),
         ],
         run: exclusive,
         ..Scenario::PLAIN

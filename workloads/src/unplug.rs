@@ -33,10 +33,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Ext4, Setup::Xfs],
         acquisitions: &[Acquisition::Pin],
         not: &[
-            (Setup::None, "nothing is mounted"),
-            (Setup::Bdev, "nothing is mounted"),
-            (Setup::XfsStable, "its disk goes as that of xfs"),
-            (Setup::FuseDirectExt4, "its disk goes as that of ext4"),
+            (&[Setup::None], "nothing is mounted"),
+            (&[Setup::Bdev], "nothing is mounted"),
+            (&[Setup::XfsStable], "its disk goes as that of xfs"),
+            (&[Setup::FuseDirectExt4], "its disk goes as that of ext4"),
         ],
         run: remove_disk_mounted,
         ..Scenario::PLAIN
