@@ -15,7 +15,7 @@ use crate::page::Page;
 use crate::protocol::Answers;
 
 /// Version of [`Record`], raised by every change of its fields or of what they mean; `docs/record.md` says which.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Everything known about one run of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -81,7 +81,7 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeKind {
-    /// Every check held, and the kernel's log is clean.
+    /// Every check held but those that are known to be violated, and these were; and the kernel's log is clean.
     Passed,
     /// A check was violated, the scenario stopped or crashed, or the kernel's log has a line that fails a cell.
     Failed,
@@ -241,6 +241,45 @@ pub struct Check {
     pub verdict: Verdict,
     /// What was found instead, where it did not.
     pub detail: Option<String>,
+    /// Why it is known that it does not, where it is.
+    pub known: Option<Known>,
+}
+
+impl Check {
+    /// Whether nothing is wrong: it holds, or is violated as it is known to be.
+    pub fn is_fine(&self) -> bool {
+        (self.verdict == Verdict::Violated) == self.known.is_some()
+    }
+
+    /// What is wrong, in words; none where nothing is.
+    pub fn fault(&self) -> Option<String> {
+        match (self.verdict, &self.known) {
+            (Verdict::Holds, Some(known)) => {
+                Some(format!("{}, which is no longer violated ({known})", self.text))
+            }
+            (Verdict::Violated, None) => Some(self.text.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Why a check is known to be violated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Known {
+    /// The kernel under test does wrong: an entry of `docs/findings.md`, by its name.
+    Finding(String),
+    /// It is done wrong on purpose, to see that the check can tell: what, in words.
+    Control(String),
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finding(name) => write!(f, "finding {name}"),
+            Self::Control(what) => write!(f, "control: {what}"),
+        }
+    }
 }
 
 /// What became of a check.

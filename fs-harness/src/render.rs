@@ -79,6 +79,9 @@ fn write_check(out: &mut String, check: &Check) -> fmt::Result {
             if let Some(detail) = &check.detail {
                 writeln!(out, "            {detail}")?;
             }
+            if let Some(known) = &check.known {
+                writeln!(out, "            as is known: {known}")?;
+            }
         }
     }
     Ok(())

@@ -85,7 +85,7 @@ fn walk<T>(
     if left != 0 {
         walk.complaint.get_or_insert(format!("{left} uses of the module are left"));
     }
-    walk.complaint = walk.complaint.or(disagreement);
+    walk.complaint = walk.complaint.or(disagreement.map(|disagreement| disagreement.to_string()));
     tell(bed, what, &walk)
 }
 

@@ -4,6 +4,7 @@
 
 use fs_harness::cell::{Acquisition, Cell, Policy, Setup};
 use fs_harness::guest::{Bed, Result};
+use fs_harness::record::Known;
 
 /// A workload with its checks.
 pub struct Scenario {
@@ -23,8 +24,28 @@ pub struct Scenario {
     pub policies: &'static [Policy],
     /// Why it does not run on the other setups.
     pub not: &'static [NotOn],
+    /// Checks that are known not to hold.
+    pub known: &'static [Violated],
     /// The workload itself.
     pub run: fn(&mut Bed) -> Result<()>,
+}
+
+/// A check of a scenario that is known to be violated.
+pub struct Violated {
+    /// Where.
+    pub on: &'static [Setup],
+    /// Its words.
+    pub check: &'static str,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a check is violated.
+pub enum Why {
+    /// The kernel under test does wrong; the entry of `docs/findings.md`.
+    Finding(&'static str),
+    /// It is done wrong on purpose, to see that the check can tell; what, in words.
+    Control(&'static str),
 }
 
 impl Scenario {
@@ -38,8 +59,24 @@ impl Scenario {
         acquisitions: &[Acquisition::Kernel],
         policies: &[Policy::Observe],
         not: &[],
+        known: &[],
         run: |_| Ok(()),
     };
+
+    /// The checks of a cell that are known to be violated, by their words.
+    pub fn known(&self, cell: &Cell) -> Vec<(&'static str, Known)> {
+        let of_cell = self.known.iter().filter(|violated| violated.on.contains(&cell.setup));
+        of_cell.map(|violated| (violated.check, violated.why.known())).collect()
+    }
+}
+
+impl Why {
+    fn known(&self) -> Known {
+        match self {
+            Self::Finding(name) => Known::Finding((*name).to_owned()),
+            Self::Control(what) => Known::Control((*what).to_owned()),
+        }
+    }
 }
 
 /// Setups, and why a scenario does not run on those of them that it does not name as its own.

@@ -83,7 +83,7 @@ fn run(bed: &mut Bed) -> Result<()> {
         let (_, disagreement) = Counters::settled(bed.device(), None, base, 0)?;
         let complaint = ended
             .or(is_left.then(|| format!("{pins} pins and {references} references are left")))
-            .or(disagreement)
+            .or(disagreement.map(|disagreement| disagreement.to_string()))
             .or((self::taint()? != taint).then(|| "the kernel has complained in its log".to_owned()));
         if let Some(complaint) = complaint {
             bed.check_that(&format!("round {round} of seed {}", plan.seed), false, || {

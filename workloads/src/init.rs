@@ -39,7 +39,10 @@ fn run_scenario(name: &str) -> ExitCode {
         Err(error) => return fail(&format!("{error}")),
     };
     match catalogue::find(&cell.scenario) {
-        Some(found) => scenario::run(cell, found.run),
+        Some(found) => {
+            let known = found.known(&cell);
+            scenario::run(cell, known, found.run)
+        }
         None => fail(&format!("the guest image has no scenario '{}'; rebuild it", cell.scenario)),
     }
 }

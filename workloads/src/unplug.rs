@@ -139,6 +139,7 @@ fn remove_disk_mounted(bed: &mut Bed) -> Result<()> {
     )?;
     hold.release(Release::Dirty)?;
     drop((direct, buffered, mapping, synced));
+    bed.lose_disk();
     let unmounted = bed.unmount();
     bed.check_that("the filesystem can be unmounted", unmounted.is_ok(), || format!("{unmounted:?}"))?;
     disk.make(&Attributes::default())?;

@@ -12,7 +12,7 @@ use nix::sys::mman::MmapAdvise;
 use pinblk_abi as abi;
 
 use super::agent::prepare;
-use super::counters::Counters;
+use super::counters::{Counters, Disagreement};
 use super::device::{Bios, Device, Gate, Hold, Stage};
 use super::disk::Disk;
 use super::error::{Doing, Error, Result};
@@ -25,7 +25,7 @@ use crate::dump_page::DumpPage;
 use crate::page::{Page, PageState};
 use crate::pattern::Pattern;
 use crate::protocol::{self, Answers, FromGuest};
-use crate::record::{Check, Class, Direction, Step, Traffic, Verdict};
+use crate::record::{Check, Class, Direction, Known, Step, Traffic, Verdict};
 
 /// The level of what `dump_page()` prints: KERN_WARNING.
 const DUMP_LEVEL: u8 = 4;
@@ -43,16 +43,22 @@ pub struct Bed {
     base: Counters,
     /// Counters at the last step.
     last: Counters,
+    /// Pins that the kernel counts as outstanding beyond what anybody holds; each was reported as it came.
+    surplus: i64,
     /// Checks made so far.
     checks: usize,
-    /// There is no filesystem any more.
-    is_gone: bool,
+    /// The filesystem was not unmounted yet, where there is one.
+    is_mounted: bool,
+    /// The disk was taken away: there is nothing to check.
+    is_diskless: bool,
+    /// Checks that are known not to hold and were not made yet, by their words.
+    known: Vec<(&'static str, Known)>,
     /// Each step ends with a line from standard input.
     stops: bool,
 }
 
 impl Bed {
-    pub(crate) fn new(cell: Cell) -> Result<Self> {
+    pub(crate) fn new(cell: Cell, known: Vec<(&'static str, Known)>) -> Result<Self> {
         let device = Device::open()?;
         let site = Site::of(cell.setup);
         let base = Counters::read(&device, site.disk())?;
@@ -63,8 +69,11 @@ impl Bed {
             kernel_log: Tail::start()?,
             base,
             last: base,
+            surplus: 0,
             checks: 0,
-            is_gone: false,
+            is_mounted: true,
+            is_diskless: false,
+            known,
             stops: env::var_os(STOPS).is_some(),
         })
     }
@@ -190,7 +199,9 @@ impl Bed {
         };
         send(&FromGuest::Step(Box::new(step.clone())))?;
         if let Some(disagreement) = disagreement {
-            self.check_that("the kernel and the driver count the same pins", false, || disagreement)?;
+            self.surplus += disagreement.surplus();
+            let words = "the kernel and the driver count the same pins";
+            self.check_that(words, false, || disagreement.to_string())?;
         }
         for page in &step.pages {
             let disagreements = page.disagreements();
@@ -208,6 +219,11 @@ impl Bed {
     fn stop(&mut self) -> Result<()> {
         io::stdin().read_line(&mut String::new()).doing("wait for the person who looks on")?;
         self.restart_counting()
+    }
+
+    /// Bios that reached the disk since the last step.
+    pub fn traffic(&self) -> Result<Vec<Traffic>> {
+        Ok(Counters::read(&self.device, self.site.disk())?.traffic_since(&self.last))
     }
 
     /// Ends a step like [`Bed::observe`], and looks at one page of a hold that has many.
@@ -243,7 +259,9 @@ impl Bed {
         self.checks += 1;
         let verdict = if holds { Verdict::Holds } else { Verdict::Violated };
         let detail = (!holds).then(found).filter(|detail| !detail.is_empty());
-        send(&FromGuest::Check(Check { text: text.to_owned(), verdict, detail }))
+        let known = self.known.iter().position(|(words, _)| *words == text);
+        let known = known.map(|at| self.known.swap_remove(at).1);
+        send(&FromGuest::Check(Check { text: text.to_owned(), verdict, detail, known }))
     }
 
     /// Records whether `data` is the pattern's, from its first byte on.
@@ -281,10 +299,15 @@ impl Bed {
         class != Class::Metadata || self.cell.setup == Setup::Bdev
     }
 
-    /// Unmounts the filesystem before the scenario's end: its disk is gone, and nothing is left to check.
+    /// Unmounts the filesystem before the scenario's end.
     pub fn unmount(&mut self) -> Result<()> {
-        self.is_gone = true;
+        self.is_mounted = false;
         self.site.unmount()
+    }
+
+    /// Says that the scenario took the disk away: its filesystem cannot be checked at the end.
+    pub fn lose_disk(&mut self) {
+        self.is_diskless = true;
     }
 
     /// The last checks of every cell: nothing stays pinned, and the filesystem is whole.
@@ -299,15 +322,20 @@ impl Bed {
         self.check_that("every reference that pinblk took is released", references == 0, || {
             format!("{references} more acquired than released")
         })?;
-        if self.is_gone {
-            return Ok(());
+        if self.is_mounted {
+            self.site.unmount()?;
         }
-        self.site.unmount()?;
-        if let Some(checked) = self.site.check()? {
+        let checked = if self.is_diskless { None } else { self.site.check()? };
+        if let Some(checked) = checked {
             let text = format!("{} finds the unmounted filesystem clean", checked.program);
             self.check_that(&text, checked.complaint.is_none(), || checked.complaint.unwrap_or_default())?;
         }
-        Ok(())
+        match self.known.first() {
+            Some((words, _)) => {
+                Err(Error::Unexpected(format!("it never checked what is known not to hold: {words}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What has been counted until now belongs to no step.
@@ -316,8 +344,8 @@ impl Bed {
         Ok(())
     }
 
-    fn counters(&self, in_flight: i64) -> Result<(Counters, Option<String>)> {
-        Counters::settled(&self.device, self.site.disk(), self.base, in_flight)
+    fn counters(&self, in_flight: i64) -> Result<(Counters, Option<Disagreement>)> {
+        Counters::settled(&self.device, self.site.disk(), self.base, in_flight + self.surplus)
     }
 
     fn look(&mut self, hold: &Hold) -> Result<Vec<Page>> {

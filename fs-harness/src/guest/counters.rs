@@ -2,8 +2,8 @@
 
 //! What the kernel and the driver have counted so far.
 
-use std::fs;
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use pinblk_abi as abi;
 
@@ -26,18 +26,42 @@ pub struct Counters {
     disk: abi::Statistics,
 }
 
+/// Outstanding pins, counted differently.
+pub struct Disagreement {
+    by_kernel: i64,
+    by_driver: i64,
+    in_flight: i64,
+}
+
+impl Disagreement {
+    /// How many more the kernel counts.
+    pub fn surplus(&self) -> i64 {
+        self.by_kernel - self.by_driver - self.in_flight
+    }
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { by_kernel, by_driver, in_flight } = self;
+        write!(
+            f,
+            "the kernel counts {by_kernel} pins outstanding, the driver {by_driver} and {in_flight} in flight"
+        )
+    }
+}
+
 impl Counters {
     /// Reads them, once the kernel's count of outstanding pins has settled to what the driver holds and
     /// to the `in_flight` pins of bios at a gate: completed reads may release their pins from a worker,
     /// after the system call has returned.
     ///
-    /// A count that does not settle in [`PATIENCE`] is returned as it is, with what does not agree.
+    /// A count that does not settle in [`PATIENCE`] is returned as it is, with how it does not agree.
     pub fn settled(
         device: &Device,
         disk: Option<&Disk>,
         base: Self,
         in_flight: i64,
-    ) -> Result<(Self, Option<String>)> {
+    ) -> Result<(Self, Option<Disagreement>)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = Self::read(device, disk)?;
@@ -47,10 +71,7 @@ impl Counters {
                 return Ok((now, None));
             }
             if Instant::now() >= deadline {
-                let words = format!(
-                    "the kernel counts {by_kernel} pins outstanding, the driver {by_driver} and {in_flight} in flight"
-                );
-                return Ok((now, Some(words)));
+                return Ok((now, Some(Disagreement { by_kernel, by_driver, in_flight })));
             }
             std::thread::yield_now();
         }

@@ -8,10 +8,13 @@ use super::bed::{Bed, send};
 use super::error::{Error, Result};
 use crate::cell::Cell;
 use crate::protocol::FromGuest;
+use crate::record::Known;
 
 /// Runs one scenario to its end and says everything to the agent; its last word is that it got there.
-pub fn run(cell: Cell, scenario: fn(&mut Bed) -> Result<()>) -> ExitCode {
-    match on_a_bed(cell, scenario) {
+///
+/// The checks of which it is known that they do not hold are `known` by their words.
+pub fn run(cell: Cell, known: Vec<(&'static str, Known)>, scenario: fn(&mut Bed) -> Result<()>) -> ExitCode {
+    match on_a_bed(cell, known, scenario) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -20,8 +23,12 @@ pub fn run(cell: Cell, scenario: fn(&mut Bed) -> Result<()>) -> ExitCode {
     }
 }
 
-fn on_a_bed(cell: Cell, scenario: fn(&mut Bed) -> Result<()>) -> Result<()> {
-    let ran = Bed::new(cell).and_then(|mut bed| {
+fn on_a_bed(
+    cell: Cell,
+    known: Vec<(&'static str, Known)>,
+    scenario: fn(&mut Bed) -> Result<()>,
+) -> Result<()> {
+    let ran = Bed::new(cell, known).and_then(|mut bed| {
         scenario(&mut bed)?;
         bed.finish()
     });

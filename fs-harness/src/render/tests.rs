@@ -38,7 +38,12 @@ fn record() -> Record {
             .to_vec(),
         pages: vec![Page { name: "page 0 of the hold".into(), dump, state, raw: vec![] }],
     });
-    record.checks.push(Check { text: "the page is clean".into(), verdict: Verdict::Holds, detail: None });
+    record.checks.push(Check {
+        text: "the page is clean".into(),
+        verdict: Verdict::Holds,
+        detail: None,
+        known: None,
+    });
     record
 }
 
@@ -73,7 +78,8 @@ fn what_went_wrong_stands_in_the_snapshot() {
     let mut record = record();
     record.steps.clear();
     let detail = Some("it is dirty".to_owned());
-    record.checks[0] = Check { text: "the page is clean".into(), verdict: Verdict::Violated, detail };
+    record.checks[0] =
+        Check { text: "the page is clean".into(), verdict: Verdict::Violated, detail, known: None };
     let text = "WARNING: mm/gup.c:80 at try_get_folio+0x1/0x2, CPU#0: init/1".to_owned();
     record.log.push(LogLine { seq: 9, text, rule: "warning".into() });
     record.outcome = Outcome { kind: OutcomeKind::Failed, detail: "1 of 1 checks violated".into() };

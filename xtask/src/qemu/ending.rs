@@ -6,7 +6,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use fs_harness::kernel_log;
-use fs_harness::record::{Outcome, OutcomeKind, Verdict};
+use fs_harness::record::{Check, Outcome, OutcomeKind};
 use nix::sys::signal::Signal;
 
 use super::channels::Flood;
@@ -99,12 +99,14 @@ fn wrong_talk(seen: &Seen) -> Option<Ending> {
 /// Exactly one verdict counts, of a guest that was asked for it, and it must agree with the checks that
 /// came before it.
 fn wrong_verdicts(seen: &Seen) -> Option<Ending> {
-    let violated = seen.checks.iter().find(|check| check.verdict == Verdict::Violated);
+    let fault = seen.checks.iter().find_map(Check::fault);
     let detail = match (seen.verdicts.as_slice(), killed(seen)) {
-        ([(outcome, _)], _) if outcome.kind == OutcomeKind::Passed => match violated {
+        ([(outcome, _)], _) if outcome.kind == OutcomeKind::Passed => match fault {
             _ if !seen.begun => "a verdict came from a guest that never proved which it is".to_owned(),
             _ if !seen.finished => "the agent passed a scenario that never came to its end".to_owned(),
-            Some(check) => format!("the agent passed a cell with a violated check: {}", check.text),
+            Some(fault) => {
+                format!("the agent passed a cell with a check that is not as it should be: {fault}")
+            }
             None => match &seen.cut {
                 Some(cut) => format!("half a message came after the verdict: '{}'", shown(cut)),
                 None => return None,

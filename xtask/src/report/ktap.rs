@@ -40,9 +40,7 @@ pub fn render(report: &Report) -> String {
 fn reasons(ending: &Ending) -> Vec<String> {
     let mut reasons: Vec<String> =
         text::ending(&ending.record).lines().map(|line| format!("{}: {line}", ending.name())).collect();
-    for check in text::violated(&ending.record) {
-        reasons.push(format!("violated: {}", check.text));
-    }
+    reasons.extend(text::faulty(&ending.record).map(text::fault));
     reasons
 }
 
@@ -63,6 +61,7 @@ mod tests {
             text: "all is well".to_owned(),
             verdict: Verdict::Violated,
             detail: Some("it is not".to_owned()),
+            known: None,
         }];
         failed.round = 3;
         let skipped = ending(OutcomeKind::Skipped, None);

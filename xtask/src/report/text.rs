@@ -39,9 +39,8 @@ pub fn table(report: &Report) -> String {
         if !seen.insert(&record.cell) && met {
             continue;
         }
-        let holding = record.checks.len() - violated(record).count();
         let outcome = if met { record.outcome.kind.to_string() } else { shortcoming(record) };
-        let checks = format!("{holding} of {} hold", record.checks.len());
+        let checks = checks(record);
         table.add_row([outcome, ending.name(), checks, seconds(record)]);
     }
     table.to_string()
@@ -63,18 +62,35 @@ pub fn ending(record: &Record) -> String {
     format!("{}{separator}{detail}", shortcoming(record))
 }
 
-/// The checks that did not hold.
-pub fn violated(record: &Record) -> impl Iterator<Item = &Check> {
-    record.checks.iter().filter(|check| check.verdict == Verdict::Violated)
+/// How many checks hold, and how many are violated as is known.
+fn checks(record: &Record) -> String {
+    let violated = |check: &&Check| check.verdict == Verdict::Violated;
+    let holding = record.checks.len() - record.checks.iter().filter(violated).count();
+    let known = record.checks.iter().filter(violated).filter(|check| check.is_fine()).count();
+    let suffix = if known > 0 { format!(", {known} known") } else { String::new() };
+    format!("{holding} of {} hold{suffix}", record.checks.len())
+}
+
+/// The checks that are not as they should be.
+pub fn faulty(record: &Record) -> impl Iterator<Item = &Check> {
+    record.checks.iter().filter(|check| !check.is_fine())
+}
+
+/// What is wrong with a check that is not as it should be.
+pub fn fault(check: &Check) -> String {
+    match &check.known {
+        Some(known) => format!("no longer violated: {} ({known})", check.text),
+        None => format!("violated: {}", check.text),
+    }
 }
 
 /// All that a person needs of a cell that fell short, on one screen.
 pub fn failure(ending: &Ending) -> String {
     let Ending { record, folder, .. } = ending;
     let mut text = format!("\n{}\n  {}\n", ending.name(), self::ending(record));
-    for check in violated(record) {
+    for check in faulty(record) {
         // Writing to a String never fails.
-        let _ = writeln!(text, "  violated: {}", check.text);
+        let _ = writeln!(text, "  {}", fault(check));
         if let Some(detail) = &check.detail {
             let _ = writeln!(text, "            {detail}");
         }

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::cell::Cell;
 use crate::guest::error::{Doing, Error, Result};
 use crate::protocol::FromGuest;
-use crate::record::{Outcome, OutcomeKind, Verdict};
+use crate::record::{Outcome, OutcomeKind};
 
 /// What a scenario may say in all, in bytes: ordinary ones say some tens of KiB.
 const SAID_BYTES: u64 = 8 << 20;
@@ -30,7 +30,8 @@ struct Said {
     checks: usize,
     /// It came to its end; an exit code of 0 alone is no proof of that.
     finished: bool,
-    violated: Vec<String>,
+    /// What is wrong with a check, each.
+    faults: Vec<String>,
     skipped: Option<String>,
     /// A line that is no message: a check may be hidden in it.
     noise: Option<String>,
@@ -111,9 +112,7 @@ impl Said {
         match message {
             FromGuest::Check(check) => {
                 self.checks += 1;
-                if check.verdict == Verdict::Violated {
-                    self.violated.push(check.text.clone());
-                }
+                self.faults.extend(check.fault());
             }
             FromGuest::Skip(what) => self.skipped = Some(what.clone()),
             FromGuest::Finished => self.finished = true,
@@ -134,10 +133,11 @@ impl Said {
         if let Some(line) = self.noise {
             return failed(format!("the scenario printed what is no message: '{line}'"));
         }
-        if let Some(first) = self.violated.first() {
-            let count = self.violated.len();
-            let checks = self.checks;
-            return failed(format!("{count} of {checks} checks violated, the first: {first}"));
+        if let Some(first) = self.faults.first() {
+            let (count, checks) = (self.faults.len(), self.checks);
+            return failed(format!(
+                "{count} of {checks} checks are not as they should be, the first: {first}"
+            ));
         }
         if !self.finished {
             return failed("the scenario exited before its end".to_owned());
@@ -175,14 +175,18 @@ fn read_last(mut from: impl Read) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Check;
+    use crate::record::{Check, Known, Verdict};
 
     fn said(verdicts: &[Verdict]) -> Said {
         let mut said = Said { finished: true, ..Said::default() };
         for &verdict in verdicts {
-            said.note(&FromGuest::Check(Check { text: "water is wet".into(), verdict, detail: None }));
+            said.note(&check(verdict, None));
         }
         said
+    }
+
+    fn check(verdict: Verdict, known: Option<Known>) -> FromGuest {
+        FromGuest::Check(Check { text: "water is wet".into(), verdict, detail: None, known })
     }
 
     fn ended(code: i32) -> ExitStatus {
@@ -215,7 +219,22 @@ mod tests {
         let mut said = said(&[Verdict::Holds, Verdict::Violated]);
         said.note(&FromGuest::Skip("water".into()));
         let outcome = said.outcome(ended(0), "");
-        assert_eq!(outcome.detail, "1 of 2 checks violated, the first: water is wet");
+        assert_eq!(outcome.detail, "1 of 2 checks are not as they should be, the first: water is wet");
+    }
+
+    #[test]
+    fn what_is_known_to_be_violated_must_be() {
+        let known = || Some(Known::Finding("dry-water".into()));
+        let ended_with = |verdict| {
+            let mut said = said(&[Verdict::Holds]);
+            said.note(&check(verdict, known()));
+            said.outcome(ended(0), "")
+        };
+        assert_eq!(ended_with(Verdict::Violated).kind, OutcomeKind::Passed);
+        assert_eq!(
+            ended_with(Verdict::Holds).detail,
+            "1 of 2 checks are not as they should be, the first: water is wet, which is no longer violated (finding dry-water)"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use fs_harness::kernel_log::LogRecord;
-use fs_harness::record::Check;
+use fs_harness::record::{Check, Verdict};
 
 use super::*;
 
@@ -120,10 +120,10 @@ fn what_is_not_the_kernels_fault_is_a_harness_error() {
     check(
         |seen| {
             let text = "water is wet".to_owned();
-            seen.checks.push(Check { text, verdict: Verdict::Violated, detail: None });
+            seen.checks.push(Check { text, verdict: Verdict::Violated, detail: None, known: None });
         },
         error,
-        "the agent passed a cell with a violated check: water is wet",
+        "the agent passed a cell with a check that is not as it should be: water is wet",
     );
     check(|seen| seen.fault = Some("broken pipe".into()), error, "broken pipe");
     check(|seen| seen.garbage.push("hello".into()), error, "the agent sent what is no message: 'hello'");
