@@ -53,15 +53,80 @@ named! {
         None = "none",
         /// The bare block device.
         Bdev = "bdev",
+        /// The bare block device with a logical block of 4096 bytes.
+        BdevLarge = "bdev-lbs4096",
         /// ext4 with its defaults: ordered data, 4 KiB blocks.
         Ext4 = "ext4",
-        /// XFS with its defaults.
+        /// ext4 with blocks of 1 KiB: a page has four.
+        Ext4Small = "ext4-1k",
+        /// ext4 that writes data to its journal first.
+        Ext4Journal = "ext4-journal",
+        /// ext4 on a disk with a logical block of 4096 bytes.
+        Ext4Large = "ext4-lbs4096",
+        /// XFS with its defaults, which have reflink.
         Xfs = "xfs",
         /// XFS on a disk that wants stable pages.
         XfsStable = "xfs-stable",
+        /// XFS on a disk with a logical block of 4096 bytes.
+        XfsLarge = "xfs-lbs4096",
+        /// btrfs with its defaults: checksums of data.
+        Btrfs = "btrfs",
+        /// btrfs without checksums of data.
+        BtrfsNoDataSum = "btrfs-nodatasum",
+        /// F2FS without garbage collection in the background.
+        F2fs = "f2fs",
+        /// F2FS on a disk with a logical block of 4096 bytes.
+        F2fsLarge = "f2fs-lbs4096",
+        /// FAT32, of which direct I/O is the oldest code that is left.
+        Vfat = "vfat",
+        /// A tmpfs: files without a device.
+        Tmpfs = "tmpfs",
         /// A FUSE filesystem with direct I/O, whose backing files are on ext4.
         FuseDirectExt4 = "fuse-direct-ext4",
+        /// The same on XFS.
+        FuseDirectXfs = "fuse-direct-xfs",
+        /// A FUSE filesystem with a page cache that is written back, whose backing files are on ext4.
+        FuseWritebackExt4 = "fuse-writeback-ext4",
+        /// The same on XFS.
+        FuseWritebackXfs = "fuse-writeback-xfs",
+        /// A FUSE filesystem whose files are read and written by the kernel in files on ext4.
+        FusePassthroughExt4 = "fuse-passthrough-ext4",
+        /// The same on XFS.
+        FusePassthroughXfs = "fuse-passthrough-xfs",
     }
+}
+
+impl Setup {
+    /// Whether there is a disk and no filesystem.
+    pub fn is_bare_disk(self) -> bool {
+        matches!(self, Self::Bdev | Self::BdevLarge)
+    }
+
+    /// A filesystem on a disk, and nothing above it.
+    pub const ON_DISK: &[Self] = &[
+        Self::Ext4,
+        Self::Ext4Small,
+        Self::Ext4Journal,
+        Self::Xfs,
+        Self::XfsStable,
+        Self::Btrfs,
+        Self::BtrfsNoDataSum,
+        Self::F2fs,
+        Self::Vfat,
+    ];
+
+    /// A disk with a logical block of 4096 bytes, bare or with a filesystem.
+    pub const LARGE_BLOCK: &[Self] = &[Self::BdevLarge, Self::Ext4Large, Self::XfsLarge, Self::F2fsLarge];
+
+    /// A FUSE filesystem.
+    pub const FUSE: &[Self] = &[
+        Self::FuseDirectExt4,
+        Self::FuseDirectXfs,
+        Self::FuseWritebackExt4,
+        Self::FuseWritebackXfs,
+        Self::FusePassthroughExt4,
+        Self::FusePassthroughXfs,
+    ];
 }
 
 named! {
@@ -195,7 +260,9 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "'dio_write::zfs::kernel::observe' names the setup 'zfs', which does not exist; \
-             there are: none, bdev, ext4, xfs, xfs-stable, fuse-direct-ext4"
+             there are: none, bdev, bdev-lbs4096, ext4, ext4-1k, ext4-journal, ext4-lbs4096, xfs, xfs-stable, \
+             xfs-lbs4096, btrfs, btrfs-nodatasum, f2fs, f2fs-lbs4096, vfat, tmpfs, fuse-direct-ext4, fuse-direct-xfs, fuse-writeback-ext4, \
+             fuse-writeback-xfs, fuse-passthrough-ext4, fuse-passthrough-xfs"
         );
         assert_eq!("dio_write".parse::<Cell>(), Err(NameError::Form("dio_write".into())));
     }

@@ -90,7 +90,7 @@ fn write_check(out: &mut String, check: &Check) -> fmt::Result {
 fn write_step(out: &mut String, step: &Step, setup: Setup) -> fmt::Result {
     writeln!(out, "\nstep {}", step.name)?;
     // Without a filesystem there is no metadata: these are the pages of the device's own page cache.
-    let is_shown = |traffic: &Traffic| traffic.class != Class::Metadata || setup == Setup::Bdev;
+    let is_shown = |traffic: &Traffic| traffic.class != Class::Metadata || setup.is_bare_disk();
     write_counts(out, step, setup, is_shown)?;
     for page in &step.pages {
         write_page(out, page)?;
@@ -128,7 +128,7 @@ fn bios(traffic: &Traffic, setup: Setup) -> String {
     let class = match traffic.class {
         Class::UserPinned => "user-pinned",
         Class::PageCache => "page cache",
-        Class::Metadata if setup == Setup::Bdev => "page cache of the device",
+        Class::Metadata if setup.is_bare_disk() => "page cache of the device",
         Class::Metadata => "metadata",
         Class::Other => "other",
     };

@@ -14,7 +14,7 @@ use fs_harness::guest::{Bed, Result};
 use nix::errno::Errno;
 use nix::sys::mman::ProtFlags;
 
-use crate::catalogue::{NO_FILE, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NO_FILE, Scenario};
 use crate::transfer::ONLY_BDEV;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -46,10 +46,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         acquisitions: &[Acquisition::Pin],
         not: &[
             (&[Setup::None], "there is no disk"),
-            (&[Setup::Ext4], "a gate is the same on any disk"),
-            (&[Setup::Xfs], "a gate is the same on any disk"),
-            (&[Setup::XfsStable], "a gate is the same on any disk"),
-            (&[Setup::FuseDirectExt4], "a gate is the same on any disk"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "there is no disk"),
+            (Setup::ON_DISK, "a gate is the same on any disk"),
+            (Setup::FUSE, "a gate is the same on any disk"),
         ],
         run: gates::run,
         ..Scenario::PLAIN

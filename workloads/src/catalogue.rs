@@ -82,13 +82,17 @@ impl Why {
 /// Setups, and why a scenario does not run on those of them that it does not name as its own.
 pub type NotOn = (&'static [Setup], &'static str);
 
+/// Why few scenarios run on a disk with large blocks.
+pub(crate) const LARGE_BLOCK: NotOn =
+    (Setup::LARGE_BLOCK, "the size of the logical block changes nothing here");
+
 /// Why a scenario with memory alone runs on the setup `none` only.
 pub(crate) const NO_FILE: &[NotOn] = &[
     (&[Setup::Bdev], "anonymous memory only: no device takes part"),
-    (
-        &[Setup::Ext4, Setup::Xfs, Setup::XfsStable, Setup::FuseDirectExt4],
-        "anonymous memory only: no file takes part",
-    ),
+    LARGE_BLOCK,
+    (&[Setup::Tmpfs], "anonymous memory only: no file takes part"),
+    (Setup::ON_DISK, "anonymous memory only: no file takes part"),
+    (Setup::FUSE, "anonymous memory only: no file takes part"),
 ];
 
 /// The scenarios of the catalogue, by area.

@@ -15,7 +15,7 @@ use fs_harness::pattern::Pattern;
 use fs_harness::record::Class;
 use nix::errno::Errno;
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{LARGE_BLOCK, Scenario};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "file_errors",
@@ -25,8 +25,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     not: &[
         (&[Setup::None], "there is no file"),
         (&[Setup::Bdev], "the errors of a bare disk are in injected_errors"),
-        (&[Setup::XfsStable], "errors are as on xfs"),
-        (&[Setup::FuseDirectExt4], "the errors are those of ext4"),
+        LARGE_BLOCK,
+        (&[Setup::Tmpfs], "there is no disk that fails"),
+        (Setup::ON_DISK, "how errors reach who uses a file is shown by ext4 and xfs"),
+        (Setup::FUSE, "the errors are those of what is below"),
     ],
     run: file_errors,
     ..Scenario::PLAIN

@@ -8,7 +8,7 @@ use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Counted, Direction, Step};
 
-use crate::catalogue::{NotOn, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario};
 
 const PAGES: usize = 16;
 const IN_THE_FILE: Pattern = Pattern(1);
@@ -17,9 +17,10 @@ const IN_THE_BUFFER: Pattern = Pattern(2);
 const NOT_FUSE: &[NotOn] = &[
     (&[Setup::None], "there is no file to read or write"),
     (&[Setup::Bdev], "not a FUSE filesystem"),
-    (&[Setup::Ext4], "not a FUSE filesystem"),
-    (&[Setup::Xfs], "not a FUSE filesystem"),
-    (&[Setup::XfsStable], "not a FUSE filesystem"),
+    LARGE_BLOCK,
+    (&[Setup::Tmpfs], "not a FUSE filesystem"),
+    (Setup::ON_DISK, "not a FUSE filesystem"),
+    (Setup::FUSE, "the client's pages are not taken by FUSE, or stay in a page cache of their own"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -28,7 +29,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         row: Some(64),
         about: "A write to a FUSE file with direct I/O pins the client's buffer, whose pages never reach the device.",
         source: "fs/fuse/file.c: fuse_get_user_pages(), fuse_release_user_pages()",
-        setups: &[Setup::FuseDirectExt4],
+        setups: &[Setup::FuseDirectExt4, Setup::FuseDirectXfs],
         not: NOT_FUSE,
         run: write,
         ..Scenario::PLAIN
@@ -38,7 +39,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         row: Some(64),
         about: "A read of a FUSE file with direct I/O pins the client's buffer, whose pages never reach the device.",
         source: "fs/fuse/file.c: fuse_get_user_pages(), fuse_release_user_pages()",
-        setups: &[Setup::FuseDirectExt4],
+        setups: &[Setup::FuseDirectExt4, Setup::FuseDirectXfs],
         not: NOT_FUSE,
         run: read,
         ..Scenario::PLAIN

@@ -11,7 +11,7 @@ use fs_harness::pattern::Pattern;
 use fs_harness::record::{Counted, Step};
 use nix::sys::mman::ProtFlags;
 
-use crate::catalogue::{NO_FILE, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NO_FILE, Scenario};
 
 const FILLED: Pattern = Pattern(1);
 /// The order of a huge page.
@@ -88,8 +88,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         not: &[
             (&[Setup::None], "there is no file"),
             (&[Setup::Bdev], "the page cache of the device is read in by single pages"),
-            (&[Setup::XfsStable], "its large folios are those of xfs"),
-            (&[Setup::FuseDirectExt4], "with direct I/O a FUSE file has no page cache of its own"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "its large folios are asked for otherwise"),
+            (Setup::ON_DISK, "it has no large folios"),
+            (Setup::FUSE, "it has no large folios"),
         ],
         run: large_folio_of_a_file,
         ..Scenario::PLAIN

@@ -14,7 +14,7 @@ use fs_harness::guest::{Bed, Result, pagemap};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Direction};
 
-use crate::catalogue::{NotOn, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario};
 
 const ON_THE_MEDIA: Pattern = Pattern(1);
 const IN_THE_BUFFER: Pattern = Pattern(2);
@@ -28,8 +28,10 @@ const NO_FILE: NotOn = (&[Setup::None], "there is no file to read or write");
 const NO_WRITEBACK: &[NotOn] = &[
     NO_FILE,
     (&[Setup::Bdev], "what a filesystem does about the page is the question"),
-    (&[Setup::XfsStable], "stable pages wait for the processor to write, and not for a device"),
-    (&[Setup::FuseDirectExt4], "with direct I/O a FUSE file has no page cache that is written back"),
+    LARGE_BLOCK,
+    (&[Setup::Tmpfs], "there is no disk to write back to"),
+    (Setup::ON_DISK, "its disk takes the page as late as that of ext4 and of xfs"),
+    (Setup::FUSE, "the page cache of a FUSE file is written back to its daemon, if it has one"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -41,8 +43,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs],
         not: &[
             NO_FILE,
-            (&[Setup::XfsStable], "the bio carries a copy: dio_read_stable"),
-            (&[Setup::FuseDirectExt4], "the client's pages never reach the disk"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "there is no disk to read from"),
+            (Setup::ON_DISK, "its buffer is that of ext4 and of xfs, or it reads no buffer directly"),
+            (Setup::FUSE, "whether the client's pages reach the disk is shown by fuse_dio_read"),
         ],
         run: fork_while_read_in_flight,
         ..Scenario::PLAIN
@@ -56,10 +60,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         acquisitions: &[Acquisition::Get, Acquisition::Pin],
         not: &[
             NO_FILE,
-            (&[Setup::Ext4], "the driver's own I/O is on a disk that nobody has mounted"),
-            (&[Setup::Xfs], "the driver's own I/O is on a disk that nobody has mounted"),
-            (&[Setup::XfsStable], "the driver's own I/O is on a disk that nobody has mounted"),
-            (&[Setup::FuseDirectExt4], "the driver's own I/O is on a disk that nobody has mounted"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "there is no disk"),
+            (Setup::ON_DISK, "the driver's own I/O is on a disk that nobody has mounted"),
+            (Setup::FUSE, "the driver's own I/O is on a disk that nobody has mounted"),
         ],
         run: fork_while_own_read_in_flight,
         ..Scenario::PLAIN

@@ -18,7 +18,7 @@ use fs_harness::pattern::Pattern;
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::catalogue::{NotOn, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario};
 
 /// Disks of these scenarios alone.
 const SCRATCH: Disk = Disk::of("scratch0");
@@ -29,10 +29,10 @@ const TENANT: [u8; PAGE] = [0xde; PAGE];
 
 pub(crate) const OWN_DISKS: &[NotOn] = &[
     (&[Setup::Bdev], "the scenario makes disks of its own"),
-    (&[Setup::Ext4], "no filesystem takes part"),
-    (&[Setup::Xfs], "no filesystem takes part"),
-    (&[Setup::XfsStable], "no filesystem takes part"),
-    (&[Setup::FuseDirectExt4], "no filesystem takes part"),
+    LARGE_BLOCK,
+    (&[Setup::Tmpfs], "no filesystem takes part"),
+    (Setup::ON_DISK, "no filesystem takes part"),
+    (Setup::FUSE, "no filesystem takes part"),
 ];
 
 const fn scenario(

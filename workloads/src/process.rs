@@ -18,7 +18,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::{Pid, Uid, setuid};
 
-use crate::catalogue::{NO_FILE, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NO_FILE, Scenario};
 
 const BEFORE: Pattern = Pattern(1);
 const BY_CHILD: Pattern = Pattern(2);
@@ -50,11 +50,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::None, Setup::Ext4, Setup::Xfs],
         not: &[
             (&[Setup::Bdev], "the page cache of the device is pinned like that of a file"),
-            (
-                &[Setup::XfsStable],
-                "stable pages wait for the processor to write, and not for a remote access",
-            ),
-            (&[Setup::FuseDirectExt4], "with direct I/O a FUSE file cannot be mapped shared"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "its page cache is pinned like that of ext4 and of xfs"),
+            (Setup::ON_DISK, "its page cache is pinned like that of ext4 and of xfs"),
+            (Setup::FUSE, "the page cache of a FUSE file, if it has one, is pinned like any other"),
         ],
         run: process_vm,
         ..Scenario::PLAIN

@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::AsFd;
 
-use crate::catalogue::{NotOn, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario};
 
 const ON_THE_MEDIA: Pattern = Pattern(1);
 const IN_THE_BUFFER: Pattern = Pattern(2);
@@ -28,10 +28,10 @@ const SOURCE: &str = "block/bio.c: bio_iov_iter_get_pages(), __bio_release_pages
 pub(crate) const EVERY_MODE: &[Acquisition] = &[Acquisition::Get, Acquisition::Pin, Acquisition::LongTerm];
 pub(crate) const ONLY_BDEV: &[NotOn] = &[
     (&[Setup::None], "there is no disk"),
-    (&[Setup::Ext4], "the driver does not write to a disk that is mounted"),
-    (&[Setup::Xfs], "the driver does not write to a disk that is mounted"),
-    (&[Setup::XfsStable], "the driver does not write to a disk that is mounted"),
-    (&[Setup::FuseDirectExt4], "the driver does not write to a disk that is mounted"),
+    LARGE_BLOCK,
+    (&[Setup::Tmpfs], "there is no disk"),
+    (Setup::ON_DISK, "the driver does not write to a disk that is mounted"),
+    (Setup::FUSE, "the driver does not write to a disk that is mounted"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -83,8 +83,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         acquisitions: &[Acquisition::Pin],
         not: &[
             (&[Setup::None], "there is no disk"),
-            (&[Setup::XfsStable], "its disk is mounted as that of xfs"),
-            (&[Setup::FuseDirectExt4], "its disk is mounted as that of ext4"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "there is no disk"),
+            (Setup::ON_DISK, "its disk is mounted as that of ext4 and of xfs"),
+            (Setup::FUSE, "its disk is mounted as that of ext4 and of xfs"),
         ],
         run: exclusive,
         ..Scenario::PLAIN

@@ -21,7 +21,7 @@ use fs_harness::record::Direction;
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{LARGE_BLOCK, Scenario};
 use crate::media::OWN_DISKS;
 use crate::transfer::EVERY_MODE;
 
@@ -35,8 +35,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         not: &[
             (&[Setup::None], "nothing is mounted"),
             (&[Setup::Bdev], "nothing is mounted"),
-            (&[Setup::XfsStable], "its disk goes as that of xfs"),
-            (&[Setup::FuseDirectExt4], "its disk goes as that of ext4"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "there is no disk"),
+            (Setup::ON_DISK, "how the disk below a filesystem goes is shown by ext4 and xfs"),
+            (Setup::FUSE, "the disk goes as that of ext4 and of xfs"),
         ],
         run: remove_disk_mounted,
         ..Scenario::PLAIN

@@ -109,9 +109,7 @@ mod tests {
     #[test]
     fn an_unknown_setup_is_named_with_what_there_is() {
         let error = setup("zfs").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "there is no setup 'zfs'; there are: none, bdev, ext4, xfs, xfs-stable, fuse-direct-ext4"
-        );
+        assert!(error.starts_with("there is no setup 'zfs'; there are: none, bdev, "), "{error}");
+        assert!(Setup::ALL.iter().all(|setup| error.contains(setup.name())), "{error}");
     }
 }

@@ -127,6 +127,6 @@ mod tests {
         let filters = ["pin_order0".to_owned(), "::zfs::".to_owned()];
         let error = select(&filters).err().map(|error| error.to_string()).unwrap();
         assert!(error.starts_with("no cell's name contains '::zfs::'; "), "{error}");
-        assert!(error.contains("ext4, xfs"), "{error}");
+        assert!(error.contains(", ext4, ") && error.contains(", xfs, "), "{error}");
     }
 }

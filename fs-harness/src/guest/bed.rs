@@ -140,7 +140,7 @@ impl Bed {
         let backing = self.site.backing(name)?;
         let made = TestFile::new(backing.clone(), pages);
         let mut options = fs::File::options();
-        options.write(true).create(self.cell.setup != Setup::Bdev);
+        options.write(true).create(!self.cell.setup.is_bare_disk());
         let mut file = options.open(&backing).doing(format!("make {}", backing.display()))?;
         file.write_all(&pattern.bytes(0, made.length())).doing(format!("write {}", backing.display()))?;
         file.sync_all().doing(format!("fsync {}", backing.display()))?;
@@ -296,7 +296,7 @@ impl Bed {
     /// Whether bios of a class carry what a scenario reads and writes: on the bare device its page cache
     /// does, which on a filesystem holds the filesystem's own blocks.
     pub fn is_data(&self, class: Class) -> bool {
-        class != Class::Metadata || self.cell.setup == Setup::Bdev
+        class != Class::Metadata || self.cell.setup.is_bare_disk()
     }
 
     /// Unmounts the filesystem before the scenario's end.

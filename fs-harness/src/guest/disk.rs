@@ -38,17 +38,22 @@ pub struct Attributes {
     pub late_ms: u32,
 }
 
+impl Attributes {
+    /// What the disk of a setup is like that says nothing else.
+    pub const PLAIN: Self = Self {
+        size_mib: 512,
+        block_size: 512,
+        write_cache: true,
+        fua: true,
+        stable_writes: false,
+        nowait: true,
+        late_ms: 0,
+    };
+}
+
 impl Default for Attributes {
     fn default() -> Self {
-        Self {
-            size_mib: 512,
-            block_size: 512,
-            write_cache: true,
-            fua: true,
-            stable_writes: false,
-            nowait: true,
-            late_ms: 0,
-        }
+        Self::PLAIN
     }
 }
 

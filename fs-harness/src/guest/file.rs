@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 
 use super::error::{Doing, Result};
@@ -46,6 +47,20 @@ impl TestFile {
     /// Makes its data durable by fsync.
     pub fn fsync(&self) -> Result<()> {
         self.buffered()?.sync_all().doing(format!("fsync {}", self.path.display()))
+    }
+
+    /// Cuts it off at that length.
+    pub fn truncate(&self, length: usize) -> Result<()> {
+        self.buffered()?.set_len(length as u64).doing(format!("truncate {}", self.path.display()))
+    }
+
+    /// Punches a hole: its bytes have no place on the disk any more.
+    pub fn punch(&self, offset: usize, length: usize) -> Result<()> {
+        let signed =
+            |bytes: usize| i64::try_from(bytes).expect("files of the guest are far below 2^63 bytes");
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(self.buffered()?, flags, signed(offset), signed(length))
+            .doing(format!("punch a hole into {}", self.path.display()))
     }
 
     /// Its bytes, by one read into whole pages.

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A FUSE filesystem that shows the files of one directory, with direct I/O on its own side:
-//! what a client reads or writes goes to the daemon at once, in the client's own pages.
-//!
-//! Files are made in the backing directory and opened through the mount.
+//! A FUSE filesystem that shows the files of one directory. Files are made there and opened through the mount.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags,
-    ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
+    BackingId, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use super::error::{Doing, Result};
@@ -22,9 +20,38 @@ use super::error::{Doing, Result};
 /// Attributes are asked for again each time: the backing file may change behind the mount.
 const NO_CACHING: Duration = Duration::ZERO;
 
+/// What becomes of what a client reads and writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It goes to the daemon at once, in the client's own pages.
+    Direct,
+    /// It stays in the page cache of the FUSE file, from which it is written back to the daemon.
+    Writeback,
+    /// The kernel does it in the backing file; the daemon only opens that.
+    Passthrough,
+}
+
+impl Mode {
+    const ALL: &[Self] = &[Self::Direct, Self::Writeback, Self::Passthrough];
+
+    /// Its name among the daemon's arguments.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Writeback => "writeback",
+            Self::Passthrough => "passthrough",
+        }
+    }
+
+    /// The mode of that name.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|mode| mode.name() == name)
+    }
+}
+
 /// Serves `backing` at `mountpoint` until it is unmounted.
-pub fn serve(backing: &Path, mountpoint: &Path) -> Result<()> {
-    let filesystem = DirectFs { backing: backing.to_owned(), files: Mutex::default() };
+pub fn serve(mode: Mode, backing: &Path, mountpoint: &Path) -> Result<()> {
+    let filesystem = Folder { mode, backing: backing.to_owned(), files: Mutex::default() };
     fuser::mount(filesystem, mountpoint, &fuser::Config::default()).doing(format!(
         "serve {} at {}",
         backing.display(),
@@ -32,7 +59,8 @@ pub fn serve(backing: &Path, mountpoint: &Path) -> Result<()> {
     ))
 }
 
-struct DirectFs {
+struct Folder {
+    mode: Mode,
     backing: PathBuf,
     /// Every file that was looked up; the inode number is the index plus [`FIRST_FILE`], which is also its handle.
     files: Mutex<Vec<Entry>>,
@@ -41,11 +69,13 @@ struct DirectFs {
 struct Entry {
     name: OsString,
     file: File,
+    /// By which the kernel knows the file, once it was opened to be passed through.
+    passed_through: Option<BackingId>,
 }
 
 const FIRST_FILE: u64 = 2;
 
-impl DirectFs {
+impl Folder {
     fn files(&self) -> MutexGuard<'_, Vec<Entry>> {
         // No code panics while it holds the lock half-changed: a push is all that is ever done.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,23 +88,57 @@ impl DirectFs {
             index
         } else {
             let file = File::options().read(true).write(true).open(self.backing.join(name))?;
-            files.push(Entry { name: name.to_owned(), file });
+            files.push(Entry { name: name.to_owned(), file, passed_through: None });
             files.len() - 1
         };
         Ok((INodeNo(index as u64 + FIRST_FILE), files[index].file.metadata()?))
     }
 
-    fn file(&self, inode: INodeNo) -> std::io::Result<File> {
-        let files = self.files();
+    fn with<R>(
+        &self,
+        inode: INodeNo,
+        use_it: impl FnOnce(&mut Entry) -> std::io::Result<R>,
+    ) -> std::io::Result<R> {
         let index = u64::from(inode).checked_sub(FIRST_FILE).and_then(|index| usize::try_from(index).ok());
-        match index.and_then(|index| files.get(index)) {
-            Some(entry) => entry.file.try_clone(),
+        match index.and_then(|index| self.files().get_mut(index).map(use_it)) {
+            Some(result) => result,
             None => Err(std::io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn file(&self, inode: INodeNo) -> std::io::Result<File> {
+        self.with(inode, |entry| entry.file.try_clone())
+    }
+
+    fn metadata(&self, inode: INodeNo) -> std::io::Result<Metadata> {
+        match inode {
+            INodeNo::ROOT => self.backing.metadata(),
+            _ => self.with(inode, |entry| entry.file.metadata()),
         }
     }
 }
 
-impl Filesystem for DirectFs {
+fn reply_attributes(reply: ReplyAttr, inode: INodeNo, metadata: std::io::Result<Metadata>) {
+    match metadata {
+        Ok(metadata) => reply.attr(&NO_CACHING, &attributes(inode, &metadata)),
+        Err(error) => reply.error(error.into()),
+    }
+}
+
+impl Filesystem for Folder {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = match self.mode {
+            Mode::Direct => InitFlags::empty(),
+            Mode::Writeback => InitFlags::FUSE_WRITEBACK_CACHE,
+            Mode::Passthrough => {
+                // The backing files are on no stacked filesystem.
+                config.set_max_stack_depth(1).map_err(|_| std::io::ErrorKind::Unsupported)?;
+                InitFlags::FUSE_PASSTHROUGH
+            }
+        };
+        config.add_capabilities(wanted).map_err(|_| std::io::ErrorKind::Unsupported.into())
+    }
+
     fn lookup(&self, _: &Request, _parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.find(name) {
             Ok((inode, metadata)) => {
@@ -85,19 +149,39 @@ impl Filesystem for DirectFs {
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let metadata = if inode == INodeNo::ROOT {
-            self.backing.metadata()
-        } else {
-            self.file(inode).and_then(|file| file.metadata())
-        };
-        match metadata {
-            Ok(metadata) => reply.attr(&NO_CACHING, &attributes(inode, &metadata)),
-            Err(error) => reply.error(error.into()),
-        }
+        reply_attributes(reply, inode, self.metadata(inode));
+    }
+
+    /// The kernel writes back the times of a file whose page cache it keeps: nobody's business here.
+    fn setattr(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _mode: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
+        size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let resized = size.map_or(Ok(()), |size| self.with(inode, |entry| entry.file.set_len(size)));
+        reply_attributes(reply, inode, resized.and_then(|()| self.metadata(inode)));
     }
 
     fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(inode.into()), FopenFlags::FOPEN_DIRECT_IO);
+        let handle = FileHandle(inode.into());
+        match self.mode {
+            Mode::Direct => reply.opened(handle, FopenFlags::FOPEN_DIRECT_IO),
+            Mode::Writeback => reply.opened(handle, FopenFlags::empty()),
+            Mode::Passthrough => self.open_passed_through(inode, handle, reply),
+        }
     }
 
     fn read(
@@ -148,6 +232,25 @@ impl Filesystem for DirectFs {
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         // Nothing is buffered on this side.
         reply.ok();
+    }
+}
+
+impl Folder {
+    /// All who have the file open share one id of it.
+    fn open_passed_through(&self, inode: INodeNo, handle: FileHandle, reply: ReplyOpen) {
+        let mut reply = Some(reply);
+        let opened = self.with(inode, |entry| {
+            if let (None, Some(reply)) = (&entry.passed_through, &reply) {
+                entry.passed_through = Some(reply.open_backing(&entry.file)?);
+            }
+            if let (Some(id), Some(reply)) = (&entry.passed_through, reply.take()) {
+                reply.opened_passthrough(handle, FopenFlags::empty(), id);
+            }
+            Ok(())
+        });
+        if let (Err(error), Some(reply)) = (opened, reply) {
+            reply.error(error.into());
+        }
     }
 }
 

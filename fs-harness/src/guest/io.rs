@@ -7,10 +7,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, opcode, squeue, types};
+use nix::errno::Errno;
 use nix::libc;
 
 use super::error::{Doing, Error, Result, count};
 use super::memory::Memory;
+use super::range::Range;
 
 /// The interface through which the kernel is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,23 @@ pub fn read(interface: Interface, file: &File, memory: &Memory) -> Result<()> {
         }
     };
     complete("read", read, length)
+}
+
+/// Reads the start of `file` into the parts, one after the other, by one `preadv`: how many bytes that gave.
+/// Where a part cannot be touched these are fewer, or the read fails.
+pub fn read_scattered(file: &File, parts: &[Range]) -> nix::Result<usize> {
+    let parts: Vec<libc::iovec> = parts
+        .iter()
+        .map(|part| libc::iovec { iov_base: part.address() as *mut _, iov_len: length_of(*part) })
+        .collect();
+    let count_of_parts = i32::try_from(parts.len()).expect("a scenario reads into few parts");
+    // SAFETY: the parts are mapped memory that is reached by copies only, or refused.
+    let read = unsafe { libc::preadv(file.as_raw_fd(), parts.as_ptr(), count_of_parts, 0) };
+    Errno::result(read).map(isize::unsigned_abs)
+}
+
+fn length_of(part: Range) -> usize {
+    usize::try_from(part.length()).expect("addresses have as many bits as lengths")
 }
 
 /// Submits one request and waits for its completion.

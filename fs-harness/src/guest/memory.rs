@@ -57,6 +57,13 @@ impl Memory {
         Range::from(self).part(offset, length).expect("a scenario asks for pages that it mapped")
     }
 
+    /// Some of its bytes, from `offset` on.
+    pub fn part(&self, offset: usize, length: usize) -> Range {
+        Range::from(self)
+            .part(offset as u64, length as u64)
+            .expect("a scenario asks for bytes that it mapped")
+    }
+
     /// Changes what the process may do with some of its pages.
     pub fn protect(&self, first: usize, count: usize, protection: ProtFlags) -> Result<()> {
         let range = self.pages_of(first, count);
