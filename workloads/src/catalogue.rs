@@ -109,6 +109,8 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::hold::SCENARIOS,
         crate::huge::SCENARIOS,
         crate::in_flight::SCENARIOS,
+        crate::leak::SCENARIOS,
+        crate::lifetime::SCENARIOS,
         crate::media::SCENARIOS,
         crate::nowait::SCENARIOS,
         crate::overflow::SCENARIOS,
@@ -117,6 +119,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::transfer::SCENARIOS,
         crate::transfer_in_flight::SCENARIOS,
         crate::transfer_interrupted::SCENARIOS,
+        crate::truncate::SCENARIOS,
         crate::unplug::SCENARIOS,
     ]
     .into_iter()

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a page outlives while a device holds it: its process, its place in a file, its filesystem.
+
+use std::fs;
+
+use fs_harness::cell::{Acquisition, Setup};
+use fs_harness::guest::child::Child;
+use fs_harness::guest::device::{Hold, Path, Release, Take};
+use fs_harness::guest::error::Doing;
+use fs_harness::guest::memory::{Memory, PAGE};
+use fs_harness::guest::{Bed, Result, io, pagemap};
+use fs_harness::pattern::Pattern;
+
+use crate::catalogue::{LARGE_BLOCK, NO_FILE, NotOn, Scenario};
+
+const BEFORE: Pattern = Pattern(1);
+const BY_DEVICE: Pattern = Pattern(2);
+
+const GET_AND_PIN: &[Acquisition] = &[Acquisition::Get, Acquisition::Pin];
+
+const NO_DISK: &[NotOn] = &[
+    (&[Setup::None], "there is no file"),
+    (&[Setup::Bdev], "there is no filesystem"),
+    LARGE_BLOCK,
+    (&[Setup::Tmpfs], "there is no disk"),
+    (Setup::FUSE, "the page cache of a FUSE file, if it has one, lives as any other"),
+];
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "punch_under_hold",
+        row: Some(58),
+        about: "A hole is punched into a large folio while a device holds a page of it: the folio cannot be split, and the hole reads as zeros.",
+        source: "mm/truncate.c: truncate_inode_partial_folio(); mm/huge_memory.c: folio_expected_ref_count()",
+        setups: &[Setup::Ext4, Setup::Xfs, Setup::Btrfs],
+        acquisitions: GET_AND_PIN,
+        not: &[
+            (&[Setup::None], "there is no file"),
+            (&[Setup::Bdev], "there is no filesystem"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "its large folios are asked for otherwise"),
+            (Setup::ON_DISK, "it has no large folios, or its holes are those of ext4, xfs and btrfs"),
+            (Setup::FUSE, "it has no large folios"),
+        ],
+        run: punch_under_hold,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "migrate_under_hold",
+        row: Some(60),
+        about: "Memory is compacted while a device holds a page: the page stays where it is.",
+        source: "mm/migrate.c: folio_migrate_mapping(), folio_expected_ref_count()",
+        setups: &[Setup::None],
+        acquisitions: GET_AND_PIN,
+        not: NO_FILE,
+        run: migrate_under_hold,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "umount_under_hold",
+        row: Some(61),
+        about: "A filesystem is unmounted while a device holds a page of a file: the hold does not keep it, what the device writes is lost, and the filesystem is clean.",
+        source: "fs/super.c: generic_shutdown_super(); fs/inode.c: evict_inodes()",
+        setups: Setup::ON_DISK,
+        acquisitions: GET_AND_PIN,
+        not: NO_DISK,
+        run: umount_under_hold,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "exit_under_hold",
+        row: Some(62),
+        about: "A process exits while a device holds its pages: they live on, mapped by nobody, until they are released.",
+        source: "mm/memory.c: zap_present_folio_ptes(); mm/swap.c: free_folio_and_swap_cache()",
+        setups: &[Setup::None],
+        acquisitions: GET_AND_PIN,
+        not: NO_FILE,
+        run: exit_under_hold,
+        ..Scenario::PLAIN
+    },
+];
+
+fn punch_under_hold(bed: &mut Bed) -> Result<()> {
+    const PAGES: usize = 16;
+    const HELD: usize = 5;
+    let file = bed.file("data", BEFORE, PAGES)?;
+    let source = bed.anonymous(BEFORE, PAGES)?;
+    // Written at once, so that the filesystem makes one large folio.
+    io::write(io::Interface::Syscall, &file.buffered()?, &source)?;
+    let mapping = file.map()?;
+    let hold = bed.device().hold(mapping.pages_of(HELD, 1), bed.acquisition())?;
+    let before = bed.observe("a page of the file's large folio is held", Some(&hold))?;
+    let order = before.pages[0].state.order;
+    bed.require("the folio is large", order > 0)?;
+    file.punch(PAGE, (HELD + 3) * PAGE)?;
+    let punched = bed.observe("a hole is punched over it", Some(&hold))?;
+    bed.check("the folio is not split", punched.pages[0].state.order == order)?;
+    let zeros = vec![0; (HELD + 3) * PAGE];
+    bed.check("the hole reads as zeros", mapping.bytes_of(PAGE..PAGE + zeros.len()) == zeros)?;
+    bed.check_data("what is before the hole is as it was", BEFORE, &mapping.bytes_of(0..PAGE))?;
+    hold.release(Release::Clean)?;
+    drop(mapping);
+    file.fsync()?;
+    bed.observe("the page is released, fsync returned", None)?;
+    let found = file.bytes()?;
+    bed.check("the hole is still zeros", found[PAGE..PAGE + zeros.len()] == zeros)
+}
+
+fn migrate_under_hold(bed: &mut Bed) -> Result<()> {
+    let page = bed.anonymous(BEFORE, 1)?;
+    let hold = bed.device().hold(&page, bed.acquisition())?;
+    bed.observe("the page is held", Some(&hold))?;
+    let frame = pagemap::frame_of(&page, 0)?;
+    fs::write("/proc/sys/vm/compact_memory", "1").doing("compact memory")?;
+    bed.observe("memory was compacted", Some(&hold))?;
+    bed.check("the page is where it was", pagemap::frame_of(&page, 0)? == frame)?;
+    hold.dma(0, &BY_DEVICE.bytes(0, PAGE))?;
+    bed.check_data("the process sees what the device wrote", BY_DEVICE, &page.bytes())?;
+    hold.release(Release::Clean)
+}
+
+fn umount_under_hold(bed: &mut Bed) -> Result<()> {
+    if bed.setup() == Setup::Ext4Journal && bed.acquisition() == Acquisition::Pin {
+        // Writeback leaves a pinned page dirty: the finding ext4-journal-never-cleans-pinned.
+        bed.expect_log("ext4_evict_inode")?;
+    }
+    let file = bed.file("data", BEFORE, 1)?;
+    let mapping = file.map()?;
+    mapping.fill(BEFORE);
+    let hold = bed.device().hold(&mapping, bed.acquisition())?;
+    drop(mapping);
+    bed.observe("the page is held, and mapped no more", Some(&hold))?;
+    bed.unmount()?;
+    let orphan = bed.observe("the filesystem is unmounted", Some(&hold))?;
+    bed.check("the page belongs to no file", !orphan.pages[0].dump.mapping)?;
+    hold.dma(0, &BY_DEVICE.bytes(0, PAGE))?;
+    hold.release(Release::Dirty)?;
+    let step = bed.observe("the device wrote to the page, which is released dirty", None)?;
+    bed.check("nothing of it reached the disk", step.traffic.is_empty())
+}
+
+fn exit_under_hold(bed: &mut Bed) -> Result<()> {
+    const PAGES: usize = 4;
+    let memory = Memory::anonymous(PAGES)?;
+    // The child touches the memory: its pages are the child's alone.
+    let mut child = Child::fork(|_| {
+        memory.fill(BEFORE);
+        1
+    })?;
+    child.ask(0)?;
+    let take = Take::by(bed.acquisition()).path(Path::Remote(child.pid()));
+    let hold: Hold = bed.device().hold(&memory, take)?;
+    let held = bed.observe("pages of another process are held", Some(&hold))?;
+    child.end()?;
+    let orphans = bed.observe("that process has exited", Some(&hold))?;
+    let mapped =
+        |step: &fs_harness::record::Step| step.pages.iter().map(|page| page.state.mapcount).sum::<i32>();
+    bed.check("they were mapped once each", mapped(&held) == i32::try_from(PAGES).unwrap_or_default())?;
+    bed.check("nobody maps them any more", mapped(&orphans) == 0)?;
+    let alone = |page: &fs_harness::page::Page| {
+        page.state.refcount == if bed.acquisition() == Acquisition::Get { 1 } else { 1024 }
+    };
+    bed.check("nothing is left of their references but the hold's", orphans.pages.iter().all(alone))?;
+    hold.dma(0, &BY_DEVICE.bytes(0, PAGES * PAGE))?;
+    hold.release(Release::Dirty)?;
+    bed.observe("the device wrote to them, and they are released", None).map(drop)
+}
