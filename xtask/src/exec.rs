@@ -6,7 +6,8 @@ use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fs_harness::cell::Setup;
 use fs_harness::protocol::Program;
 
@@ -17,8 +18,8 @@ use crate::{note, session};
 /// What to run, and where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// What is mounted: none, bdev, ext4, xfs, fuse-direct-ext4
-    #[arg(long, value_name = "SETUP", default_value = "ext4", value_parser = setup)]
+    /// What is mounted
+    #[arg(long, value_name = "SETUP", default_value = "ext4", value_parser = setups())]
     fs: Setup,
     /// A file or folder that comes along to the same path, or a program by its name
     #[arg(long, value_name = "FILE")]
@@ -70,11 +71,12 @@ pub fn prepare(options: &Options) -> Result<Bench> {
     Bench::prepare(options)
 }
 
-/// Parses a setup's name.
-pub fn setup(name: &str) -> Result<Setup> {
-    let names = || Setup::ALL.iter().map(|setup| setup.name()).collect::<Vec<_>>().join(", ");
-    let found = Setup::ALL.iter().copied().find(|setup| setup.name() == name);
-    found.with_context(|| format!("there is no setup '{name}'; there are: {}", names()))
+/// Takes the name of a setup.
+pub fn setups() -> impl TypedValueParser<Value = Setup> {
+    PossibleValuesParser::new(Setup::ALL.iter().map(|setup| setup.name())).map(|name| {
+        let is_it = |setup: &&Setup| setup.name() == name;
+        *Setup::ALL.iter().find(is_it).expect("the parser knows no other names")
+    })
 }
 
 /// What the program sees of the user's environment, and what the user adds.
@@ -107,9 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_setup_is_named_with_what_there_is() {
-        let error = setup("zfs").unwrap_err().to_string();
-        assert!(error.starts_with("there is no setup 'zfs'; there are: none, bdev, "), "{error}");
+    fn a_setup_is_one_of_all() {
+        let command = clap::Command::new("exec").arg(clap::Arg::new("fs").value_parser(setups()));
+        let parse = |name: &str| command.clone().try_get_matches_from(["exec", name]);
+        let error = parse("zfs").unwrap_err().to_string();
         assert!(Setup::ALL.iter().all(|setup| error.contains(setup.name())), "{error}");
+        for setup in Setup::ALL {
+            assert_eq!(parse(setup.name()).unwrap().get_one("fs"), Some(setup));
+        }
     }
 }

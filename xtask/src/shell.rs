@@ -20,8 +20,8 @@ pub struct Arguments {
     /// The cell at whose start the guest is, or a part of its name that no other has
     #[arg(value_name = "CELL", required_unless_present = "fs")]
     cell: Option<String>,
-    /// No cell, but what is mounted: none, bdev, ext4, xfs, fuse-direct-ext4
-    #[arg(long, value_name = "SETUP", value_parser = exec::setup, conflicts_with = "cell")]
+    /// No cell, but what is mounted
+    #[arg(long, value_name = "SETUP", value_parser = exec::setups(), conflicts_with = "cell")]
     fs: Option<Setup>,
     /// A file or folder that comes along to the same path, or a program by its name
     #[arg(long, value_name = "FILE")]
