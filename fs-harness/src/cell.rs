@@ -93,6 +93,14 @@ named! {
         FusePassthroughExt4 = "fuse-passthrough-ext4",
         /// The same on XFS.
         FusePassthroughXfs = "fuse-passthrough-xfs",
+        /// A FUSE filesystem with direct I/O whose daemon is spoken to over io_uring, on ext4.
+        FuseRingExt4 = "fuse-ring-ext4",
+        /// The same on XFS.
+        FuseRingXfs = "fuse-ring-xfs",
+        /// The same, and the client's pages go to the disk without a copy: the files are on ext4.
+        FuseZeroCopyExt4 = "fuse-zerocopy-ext4",
+        /// The same on XFS.
+        FuseZeroCopyXfs = "fuse-zerocopy-xfs",
     }
 }
 
@@ -126,6 +134,10 @@ impl Setup {
         Self::FuseWritebackXfs,
         Self::FusePassthroughExt4,
         Self::FusePassthroughXfs,
+        Self::FuseRingExt4,
+        Self::FuseRingXfs,
+        Self::FuseZeroCopyExt4,
+        Self::FuseZeroCopyXfs,
     ];
 }
 

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::catalogue::{NO_FILE, Scenario};
 
 /// GUP_PIN_COUNTING_BIAS: what one pin adds to the reference count of a folio without a pincount.
-const PIN_BIAS: i32 = 1024;
+pub(crate) const PIN_BIAS: i32 = 1024;
 
 const EVERY_MODE: &[Acquisition] = &[Acquisition::Get, Acquisition::Pin, Acquisition::LongTerm];
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fs_harness::cell::Cell;
-use fs_harness::guest::{agent, by_hand, daemon, fuse, scenario};
+use fs_harness::guest::{agent, by_hand, daemon, scenario};
 use workloads::catalogue;
 
 fn main() -> ExitCode {
@@ -21,18 +21,15 @@ fn main() -> ExitCode {
             Ok(name) => run_scenario(&name),
             Err(error) => fail(&format!("the scenario could not read the name of its cell: {error}")),
         },
-        [daemon::COMMAND, mode, backing, mountpoint] => serve(mode, backing, mountpoint),
+        [daemon::COMMAND, name, backing, mountpoint] => serve(name, backing, mountpoint),
         // The kernel passes unknown words of its command line on to PID 1.
         _ if std::process::id() == 1 => agent::run(),
         _ => fail("this program is the /init of a pinbed guest; run `cargo xtask run` on the host"),
     }
 }
 
-fn serve(mode: &str, backing: &str, mountpoint: &str) -> ExitCode {
-    let Some(mode) = fuse::Mode::find(mode) else {
-        return fail(&format!("a FUSE daemon has no mode '{mode}'"));
-    };
-    match fuse::serve(mode, Path::new(backing), Path::new(mountpoint)) {
+fn serve(name: &str, backing: &str, mountpoint: &str) -> ExitCode {
+    match daemon::serve(name, Path::new(backing), Path::new(mountpoint)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
     }

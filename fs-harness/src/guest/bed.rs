@@ -8,10 +8,10 @@ use std::{env, fs};
 
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, delete_module};
-use nix::sys::mman::MmapAdvise;
 use pinblk_abi as abi;
 
 use super::agent::prepare;
+use super::caches::{drain_lru, drop_caches};
 use super::counters::{Counters, Disagreement};
 use super::device::{Bios, Device, Gate, Hold, Stage};
 use super::disk::Disk;
@@ -45,6 +45,8 @@ pub struct Bed {
     last: Counters,
     /// Pins that the kernel counts as outstanding beyond what anybody holds; each was reported as it came.
     surplus: i64,
+    /// Pins that the kernel holds by itself, as the scenario says: of requests in flight, of registered buffers.
+    of_kernel: i64,
     /// Checks made so far.
     checks: usize,
     /// The filesystem was not unmounted yet, where there is one.
@@ -70,6 +72,7 @@ impl Bed {
             base,
             last: base,
             surplus: 0,
+            of_kernel: 0,
             checks: 0,
             is_mounted: true,
             is_diskless: false,
@@ -155,6 +158,12 @@ impl Bed {
         let memory = Memory::anonymous(pages)?;
         memory.fill(pattern);
         Ok(memory)
+    }
+
+    /// Says how many pins the kernel holds by itself from now on, beside what pinblk holds: of requests in
+    /// flight, or of registered buffers. Each step checks that it does.
+    pub fn kernel_holds(&mut self, pins: usize) {
+        self.of_kernel = i64::try_from(pins).expect("a scenario has few pages pinned");
     }
 
     /// Ends a step: what was counted since the last one, and the pages of `hold` if it has any.
@@ -345,7 +354,8 @@ impl Bed {
     }
 
     fn counters(&self, in_flight: i64) -> Result<(Counters, Option<Disagreement>)> {
-        Counters::settled(&self.device, self.site.disk(), self.base, in_flight + self.surplus)
+        let expected = in_flight + self.of_kernel + self.surplus;
+        Counters::settled(&self.device, self.site.disk(), self.base, expected)
     }
 
     fn look(&mut self, hold: &Hold) -> Result<Vec<Page>> {
@@ -383,15 +393,4 @@ impl Bed {
 pub(crate) fn send(message: &FromGuest) -> Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(protocol::line(message).as_bytes()).and_then(|()| out.flush()).doing("report to the agent")
-}
-
-/// Drops all clean page cache that is not mapped.
-fn drop_caches() -> Result<()> {
-    fs::write("/proc/sys/vm/drop_caches", "1").doing("drop caches")
-}
-
-/// Moves pages from this processor's batches to the LRU lists: a page in a batch has one more reference.
-fn drain_lru() -> Result<()> {
-    // madvise_cold() drains before it looks at the range.
-    Memory::anonymous(1)?.advise(MmapAdvise::MADV_COLD)
 }

@@ -3,6 +3,7 @@
 //! The FUSE daemon as a process: its start, and its end.
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -11,25 +12,53 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::error::{Doing, Error, Result};
-use super::fuse::Mode;
+use super::fuse::{self, Mode};
+use super::fuse_ring::{self, Transport};
 
-/// The first argument of this program as the daemon; then its mode, the backing folder and the mountpoint.
+/// The first argument of this program as a daemon; then which one, the backing folder and the mountpoint.
 pub const COMMAND: &str = "fuse-daemon";
 
 /// Where the process id of the daemon is left for the scenario's process.
 const PID: &str = "/run/fuse.pid";
 
+/// Which daemon serves a mount.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// One that reads its requests from `/dev/fuse`.
+    Fuser(Mode),
+    /// One that gets them over `io_uring`.
+    Ring(Transport),
+}
+
+const DAEMONS: [(&str, Daemon); 5] = [
+    ("direct", Daemon::Fuser(Mode::Direct)),
+    ("writeback", Daemon::Fuser(Mode::Writeback)),
+    ("passthrough", Daemon::Fuser(Mode::Passthrough)),
+    ("ring", Daemon::Ring(Transport::Copied)),
+    ("ring-zerocopy", Daemon::Ring(Transport::ZeroCopy)),
+];
+
+/// Is the daemon of that name until its filesystem is unmounted.
+pub fn serve(name: &str, backing: &Path, mountpoint: &Path) -> Result<()> {
+    match DAEMONS.iter().find(|(known, _)| *known == name) {
+        Some((_, Daemon::Fuser(mode))) => fuse::serve(*mode, backing, mountpoint),
+        Some((_, Daemon::Ring(transport))) => fuse_ring::serve(*transport, backing, mountpoint),
+        None => Err(Error::Unexpected(format!("there is no FUSE daemon '{name}'"))),
+    }
+}
+
 /// Starts the daemon as a process of its own, and waits until its mount is there.
-pub fn start(mode: Mode, backing: &str, mountpoint: &str) -> Result<()> {
+pub fn start(daemon: Daemon, backing: &str, mountpoint: &str) -> Result<()> {
     fs::create_dir_all(mountpoint).doing(format!("make {mountpoint}"))?;
-    let mut daemon = Command::new("/proc/self/exe")
-        .args([COMMAND, mode.name(), backing, mountpoint])
+    let name = DAEMONS.iter().find(|(_, known)| *known == daemon).map_or("", |(name, _)| name);
+    let mut process = Command::new("/proc/self/exe")
+        .args([COMMAND, name, backing, mountpoint])
         .spawn()
         .doing("start the FUSE daemon")?;
-    fs::write(PID, daemon.id().to_string()).doing(format!("write {PID}"))?;
+    fs::write(PID, process.id().to_string()).doing(format!("write {PID}"))?;
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is_mounted(mountpoint)? {
-        give_up_without(&mut daemon, deadline)?;
+        give_up_without(&mut process, deadline)?;
         std::thread::yield_now();
     }
     Ok(())

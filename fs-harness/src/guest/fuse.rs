@@ -2,11 +2,14 @@
 
 //! A FUSE filesystem that shows the files of one directory. Files are made there and opened through the mount.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -15,6 +18,7 @@ use fuser::{
     ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
+use super::backing::Backing;
 use super::error::{Doing, Result};
 
 /// Attributes are asked for again each time: the backing file may change behind the mount.
@@ -31,27 +35,9 @@ pub enum Mode {
     Passthrough,
 }
 
-impl Mode {
-    const ALL: &[Self] = &[Self::Direct, Self::Writeback, Self::Passthrough];
-
-    /// Its name among the daemon's arguments.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Writeback => "writeback",
-            Self::Passthrough => "passthrough",
-        }
-    }
-
-    /// The mode of that name.
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|mode| mode.name() == name)
-    }
-}
-
 /// Serves `backing` at `mountpoint` until it is unmounted.
 pub fn serve(mode: Mode, backing: &Path, mountpoint: &Path) -> Result<()> {
-    let filesystem = Folder { mode, backing: backing.to_owned(), files: Mutex::default() };
+    let filesystem = Folder { mode, backing: Backing::buffered(backing), passed_through: Mutex::default() };
     fuser::mount(filesystem, mountpoint, &fuser::Config::default()).doing(format!(
         "serve {} at {}",
         backing.display(),
@@ -61,64 +47,22 @@ pub fn serve(mode: Mode, backing: &Path, mountpoint: &Path) -> Result<()> {
 
 struct Folder {
     mode: Mode,
-    backing: PathBuf,
-    /// Every file that was looked up; the inode number is the index plus [`FIRST_FILE`], which is also its handle.
-    files: Mutex<Vec<Entry>>,
+    backing: Backing,
+    /// By which the kernel knows the files that were opened to be passed through.
+    passed_through: Mutex<BTreeMap<INodeNo, BackingId>>,
 }
-
-struct Entry {
-    name: OsString,
-    file: File,
-    /// By which the kernel knows the file, once it was opened to be passed through.
-    passed_through: Option<BackingId>,
-}
-
-const FIRST_FILE: u64 = 2;
 
 impl Folder {
-    fn files(&self) -> MutexGuard<'_, Vec<Entry>> {
-        // No code panics while it holds the lock half-changed: a push is all that is ever done.
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    fn file(&self, inode: INodeNo) -> io::Result<File> {
+        self.backing.file(inode.into())
     }
 
-    /// The inode of a file, opened at the first look.
-    fn find(&self, name: &OsStr) -> std::io::Result<(INodeNo, Metadata)> {
-        let mut files = self.files();
-        let index = if let Some(index) = files.iter().position(|entry| entry.name == name) {
-            index
-        } else {
-            let file = File::options().read(true).write(true).open(self.backing.join(name))?;
-            files.push(Entry { name: name.to_owned(), file, passed_through: None });
-            files.len() - 1
-        };
-        Ok((INodeNo(index as u64 + FIRST_FILE), files[index].file.metadata()?))
-    }
-
-    fn with<R>(
-        &self,
-        inode: INodeNo,
-        use_it: impl FnOnce(&mut Entry) -> std::io::Result<R>,
-    ) -> std::io::Result<R> {
-        let index = u64::from(inode).checked_sub(FIRST_FILE).and_then(|index| usize::try_from(index).ok());
-        match index.and_then(|index| self.files().get_mut(index).map(use_it)) {
-            Some(result) => result,
-            None => Err(std::io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    fn file(&self, inode: INodeNo) -> std::io::Result<File> {
-        self.with(inode, |entry| entry.file.try_clone())
-    }
-
-    fn metadata(&self, inode: INodeNo) -> std::io::Result<Metadata> {
-        match inode {
-            INodeNo::ROOT => self.backing.metadata(),
-            _ => self.with(inode, |entry| entry.file.metadata()),
-        }
+    fn metadata(&self, inode: INodeNo) -> io::Result<Metadata> {
+        self.backing.metadata(inode.into())
     }
 }
 
-fn reply_attributes(reply: ReplyAttr, inode: INodeNo, metadata: std::io::Result<Metadata>) {
+fn reply_attributes(reply: ReplyAttr, inode: INodeNo, metadata: io::Result<Metadata>) {
     match metadata {
         Ok(metadata) => reply.attr(&NO_CACHING, &attributes(inode, &metadata)),
         Err(error) => reply.error(error.into()),
@@ -126,22 +70,23 @@ fn reply_attributes(reply: ReplyAttr, inode: INodeNo, metadata: std::io::Result<
 }
 
 impl Filesystem for Folder {
-    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let wanted = match self.mode {
             Mode::Direct => InitFlags::empty(),
             Mode::Writeback => InitFlags::FUSE_WRITEBACK_CACHE,
             Mode::Passthrough => {
                 // The backing files are on no stacked filesystem.
-                config.set_max_stack_depth(1).map_err(|_| std::io::ErrorKind::Unsupported)?;
+                config.set_max_stack_depth(1).map_err(|_| io::ErrorKind::Unsupported)?;
                 InitFlags::FUSE_PASSTHROUGH
             }
         };
-        config.add_capabilities(wanted).map_err(|_| std::io::ErrorKind::Unsupported.into())
+        config.add_capabilities(wanted).map_err(|_| io::ErrorKind::Unsupported.into())
     }
 
     fn lookup(&self, _: &Request, _parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.find(name) {
+        match self.backing.find(name) {
             Ok((inode, metadata)) => {
+                let inode = INodeNo(inode);
                 reply.entry(&NO_CACHING, &attributes(inode, &metadata), Generation(0));
             }
             Err(error) => reply.error(error.into()),
@@ -171,7 +116,7 @@ impl Filesystem for Folder {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let resized = size.map_or(Ok(()), |size| self.with(inode, |entry| entry.file.set_len(size)));
+        let resized = size.map_or(Ok(()), |size| self.file(inode)?.set_len(size));
         reply_attributes(reply, inode, resized.and_then(|()| self.metadata(inode)));
     }
 
@@ -238,19 +183,16 @@ impl Filesystem for Folder {
 impl Folder {
     /// All who have the file open share one id of it.
     fn open_passed_through(&self, inode: INodeNo, handle: FileHandle, reply: ReplyOpen) {
-        let mut reply = Some(reply);
-        let opened = self.with(inode, |entry| {
-            if let (None, Some(reply)) = (&entry.passed_through, &reply) {
-                entry.passed_through = Some(reply.open_backing(&entry.file)?);
-            }
-            if let (Some(id), Some(reply)) = (&entry.passed_through, reply.take()) {
-                reply.opened_passthrough(handle, FopenFlags::empty(), id);
-            }
-            Ok(())
-        });
-        if let (Err(error), Some(reply)) = (opened, reply) {
-            reply.error(error.into());
-        }
+        // An id is entered when it is complete.
+        let mut ids = self.passed_through.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = match ids.entry(inode) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => match self.file(inode).and_then(|file| reply.open_backing(&file)) {
+                Ok(id) => new.insert(id),
+                Err(error) => return reply.error(error.into()),
+            },
+        };
+        reply.opened_passthrough(handle, FopenFlags::empty(), id);
     }
 }
 

@@ -31,6 +31,19 @@ impl<'a> InFlight<'a> {
         Self::start(&entry).doing("start a read")
     }
 
+    /// The same by a worker of the kernel's: where the submitter would be the one who waits, as with a FUSE
+    /// file, whose daemon does not answer to poll.
+    pub fn read_by_worker(
+        file: &'a File,
+        offset: u64,
+        memory: &'a Memory,
+        bytes: Range<usize>,
+    ) -> Result<Self> {
+        let (pointer, length) = part(memory, bytes);
+        let read = opcode::Read::new(types::Fd(file.as_raw_fd()), pointer, length).offset(offset);
+        Self::start(&read.build().flags(squeue::Flags::ASYNC)).doing("start a read")
+    }
+
     /// Writes these bytes of `memory` to `offset` of the file.
     pub fn write(file: &'a File, offset: u64, memory: &'a Memory, bytes: Range<usize>) -> Result<Self> {
         let (pointer, length) = part(memory, bytes);

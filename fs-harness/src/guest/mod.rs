@@ -6,8 +6,10 @@
 //! ([`scenario`]) and gives the verdict. A scenario stands on a [`bed`].
 
 pub mod agent;
+mod backing;
 pub mod bed;
 pub mod by_hand;
+mod caches;
 pub mod child;
 pub mod compat;
 pub mod counters;
@@ -18,6 +20,7 @@ pub mod error;
 pub mod file;
 pub mod filesystem;
 pub mod fuse;
+pub mod fuse_ring;
 pub mod huge;
 pub mod in_flight;
 pub mod io;

@@ -4,11 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::daemon;
+use super::daemon::{self, Daemon};
 use super::disk::{Attributes, Disk};
 use super::error::{Error, Result};
 use super::filesystem::{self, Checked, Filesystem};
 use super::fuse::Mode;
+use super::fuse_ring::Transport;
 use crate::cell::Setup;
 
 /// The disk of every setup that has one.
@@ -27,7 +28,7 @@ enum Parts {
     Tmpfs,
     OnDisk(&'static Filesystem),
     /// FUSE, and what its files are on.
-    Fuse(Mode, &'static Filesystem),
+    Fuse(Daemon, &'static Filesystem),
 }
 
 fn parts(setup: Setup) -> Parts {
@@ -48,12 +49,16 @@ fn parts(setup: Setup) -> Parts {
         Setup::F2fsLarge => Parts::OnDisk(&filesystem::F2FS_LARGE),
         Setup::Vfat => Parts::OnDisk(&filesystem::VFAT),
         Setup::Tmpfs => Parts::Tmpfs,
-        Setup::FuseDirectExt4 => Parts::Fuse(Mode::Direct, &filesystem::EXT4),
-        Setup::FuseDirectXfs => Parts::Fuse(Mode::Direct, &filesystem::XFS),
-        Setup::FuseWritebackExt4 => Parts::Fuse(Mode::Writeback, &filesystem::EXT4),
-        Setup::FuseWritebackXfs => Parts::Fuse(Mode::Writeback, &filesystem::XFS),
-        Setup::FusePassthroughExt4 => Parts::Fuse(Mode::Passthrough, &filesystem::EXT4),
-        Setup::FusePassthroughXfs => Parts::Fuse(Mode::Passthrough, &filesystem::XFS),
+        Setup::FuseDirectExt4 => Parts::Fuse(Daemon::Fuser(Mode::Direct), &filesystem::EXT4),
+        Setup::FuseDirectXfs => Parts::Fuse(Daemon::Fuser(Mode::Direct), &filesystem::XFS),
+        Setup::FuseWritebackExt4 => Parts::Fuse(Daemon::Fuser(Mode::Writeback), &filesystem::EXT4),
+        Setup::FuseWritebackXfs => Parts::Fuse(Daemon::Fuser(Mode::Writeback), &filesystem::XFS),
+        Setup::FusePassthroughExt4 => Parts::Fuse(Daemon::Fuser(Mode::Passthrough), &filesystem::EXT4),
+        Setup::FuseRingExt4 => Parts::Fuse(Daemon::Ring(Transport::Copied), &filesystem::EXT4),
+        Setup::FuseRingXfs => Parts::Fuse(Daemon::Ring(Transport::Copied), &filesystem::XFS),
+        Setup::FuseZeroCopyExt4 => Parts::Fuse(Daemon::Ring(Transport::ZeroCopy), &filesystem::EXT4),
+        Setup::FuseZeroCopyXfs => Parts::Fuse(Daemon::Ring(Transport::ZeroCopy), &filesystem::XFS),
+        Setup::FusePassthroughXfs => Parts::Fuse(Daemon::Fuser(Mode::Passthrough), &filesystem::XFS),
     }
 }
 
@@ -77,9 +82,9 @@ impl Site {
             Parts::BareDisk(attributes) => DISK.make(attributes)?,
             Parts::Tmpfs => filesystem::mount_tmpfs(IN_MEMORY)?,
             Parts::OnDisk(filesystem) => filesystem.make(&DISK)?,
-            Parts::Fuse(mode, filesystem) => {
+            Parts::Fuse(daemon, filesystem) => {
                 filesystem.make(&DISK)?;
-                daemon::start(*mode, filesystem.folder, FUSE)?;
+                daemon::start(*daemon, filesystem.folder, FUSE)?;
             }
         }
         Ok(site)
