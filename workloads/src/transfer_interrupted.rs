@@ -3,7 +3,8 @@
 //! A signal that comes while pinblk submits the bios of a large I/O of its own.
 //!
 //! The scenario waits at a gate with a priority in real time: when so many bios have come it runs at once,
-//! in the middle of the submission, and sends the signal.
+//! in the middle of the submission, and sends the signal. For that both are on one processor: on two, all could
+//! be submitted before the signal is sent.
 
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use fs_harness::guest::{Bed, Result};
 use fs_harness::record::Direction;
 use nix::errno::Errno;
 use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::unistd::Pid;
 
 use crate::catalogue::Scenario;
 use crate::transfer::{EVERY_MODE, ONLY_BDEV};
@@ -56,6 +59,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 fn interrupted(bed: &mut Bed) -> Result<()> {
     let (memory, place) = (Memory::anonymous(MOST / PAGE)?, disk_of(bed)?);
     let acquisition = bed.acquisition();
+    stay_on_one_processor()?;
     let mut reader = Child::fork(|_| match read(&memory, place, acquisition) {
         Ok(ended) if ended.error == Some(Errno::EINTR) && is_part(ended) => {
             u8::try_from(ended.bios).unwrap_or(0)
@@ -83,6 +87,7 @@ fn interrupted(bed: &mut Bed) -> Result<()> {
 fn killed(bed: &mut Bed) -> Result<()> {
     let (memory, place) = (Memory::anonymous(MOST / PAGE)?, disk_of(bed)?);
     let acquisition = bed.acquisition();
+    stay_on_one_processor()?;
     let mut reader = Child::fork(|_| u8::from(read(&memory, place, acquisition).is_ok()))?;
     let gate = bed.close_gate(Stage::Arrival, &Bios::reads())?;
     run_first()?;
@@ -124,6 +129,12 @@ fn begin(disk: &OpenDisk, direction: Direction, memory: &[Range], acquisition: A
 
 fn is_part(ended: Ended) -> bool {
     (1..MOST as u64).contains(&ended.bytes)
+}
+
+/// From now on the scenario runs on the first processor only, and so do the children that it forks.
+fn stay_on_one_processor() -> Result<()> {
+    let mut first = CpuSet::new();
+    first.set(0).and_then(|()| sched_setaffinity(Pid::from_raw(0), &first)).doing("stay on one processor")
 }
 
 /// From now on the scenario runs before all who have no such priority, its children too.
