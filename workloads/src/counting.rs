@@ -172,7 +172,8 @@ fn paths(bed: &mut Bed) -> Result<()> {
     for (name, path, number) in paths {
         let (mode, number) = (mode as usize, number as usize);
         let before = bed.device().hold_statistics()?;
-        let hold = bed.device().hold(&page, Take::by(bed.acquisition()).path(path))?;
+        let hold = bed.device().hold(&page, Take::by(bed.acquisition()).path(path));
+        let hold = bed.require_ok(&format!("the {name} path acquires the page"), hold)?;
         let held = bed.observe(&format!("the page is held by the {name} path"), Some(&hold))?;
         bed.check("the kernel counts a pin", held.pins == Counted { acquired: one, released: 0 })?;
         hold.release(Release::Clean)?;

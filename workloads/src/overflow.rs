@@ -26,7 +26,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A single page can be pinned 2^21 times; the next pin is refused with ENOMEM and two warnings.",
         source: "mm/gup.c: try_get_folio(), try_grab_folio(): folio_ref_count() < 0",
         setups: &[Setup::None],
-        acquisitions: &[Acquisition::Pin],
+        acquisitions: &[Acquisition::Pin, Acquisition::LongTerm],
         not: NO_FILE,
         run: overflow_order0,
         ..Scenario::PLAIN

@@ -187,8 +187,9 @@ fn memlock(bed: &mut Bed) -> Result<()> {
     let memory = bed.anonymous(BEFORE, PAGES)?;
     setrlimit(Resource::RLIMIT_MEMLOCK, LIMIT * PAGE as u64, LIMIT * PAGE as u64)
         .doing("lower RLIMIT_MEMLOCK")?;
-    let hold = bed.device().hold(&memory, bed.acquisition())?;
-    bed.check("root may pin more than its limit", pinned_pages(Pid::this())? == PAGES as u64)?;
+    let hold = bed.device().hold(&memory, bed.acquisition());
+    let hold = bed.require_ok("root may pin more than its limit", hold)?;
+    bed.check("it is charged for it", pinned_pages(Pid::this())? == PAGES as u64)?;
     hold.release(Release::Clean)?;
     bed.check("what is released is given back", pinned_pages(Pid::this())? == 0)?;
     let device = bed.device().clone();

@@ -19,12 +19,13 @@ use super::error::{Doing, Error, Result};
 use super::file::TestFile;
 use super::kmsg::Tail;
 use super::memory::Memory;
+use super::scenario::send;
 use super::site::Site;
 use crate::cell::{Acquisition, Cell, Setup};
 use crate::dump_page::DumpPage;
 use crate::page::{Page, PageState};
 use crate::pattern::Pattern;
-use crate::protocol::{self, Answers, FromGuest};
+use crate::protocol::{Answers, FromGuest};
 use crate::record::{Check, Class, Direction, Known, Step, Traffic, Verdict};
 
 /// The level of what `dump_page()` prints: KERN_WARNING.
@@ -287,6 +288,13 @@ impl Bed {
         if holds { Ok(()) } else { Err(Error::Required(text.to_owned())) }
     }
 
+    /// Records whether a call succeeded; the scenario needs what it returns, and stops without it.
+    pub fn require_ok<T>(&mut self, text: &str, result: Result<T>) -> Result<T> {
+        let refused = result.as_ref().err().map(ToString::to_string);
+        self.check_that(text, refused.is_none(), || refused.unwrap_or_default())?;
+        result.map_err(|_| Error::Required(text.to_owned()))
+    }
+
     /// The file's bytes from the media: all clean page cache is dropped first. Ends a step, and
     /// checks that the device was read.
     pub fn read_back(&mut self, file: &TestFile) -> Result<Vec<u8>> {
@@ -387,10 +395,4 @@ impl Bed {
         })?;
         Ok(Page { name, dump, state, raw: raw[..end].to_vec() })
     }
-}
-
-/// Sends a message to PID 1, which reads this process's standard output.
-pub(crate) fn send(message: &FromGuest) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(protocol::line(message).as_bytes()).and_then(|()| out.flush()).doing("report to the agent")
 }

@@ -2,12 +2,13 @@
 
 //! The process in which a scenario runs, so that its crash is a failed cell and not a guest panic.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::bed::{Bed, send};
-use super::error::{Error, Result};
+use super::bed::Bed;
+use super::error::{Doing, Error, Result};
 use crate::cell::Cell;
-use crate::protocol::FromGuest;
+use crate::protocol::{self, FromGuest};
 use crate::record::Known;
 
 /// Runs one scenario to its end and says everything to the agent; its last word is that it got there.
@@ -37,4 +38,10 @@ fn on_a_bed(
         result => result?,
     }
     send(&FromGuest::Finished)
+}
+
+/// Sends a message to PID 1, which reads this process's standard output.
+pub(super) fn send(message: &FromGuest) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(protocol::line(message).as_bytes()).and_then(|()| out.flush()).doing("report to the agent")
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! No call that acquires or releases a page can be left out of the driver without a cell that fails: a copy
-//! of the driver is built without each of them, and runs that cell in a guest of its own.
+//! No call that acquires or releases a page can be left out of the driver without a cell that fails, and no
+//! check of what userspace sends of those that are named here: a copy of the driver is built without each of
+//! them, and runs that cell in a guest of its own.
 //!
 //! A removal that was noticed is remembered in the cache for the same driver, scenarios and kernel: all of
 //! them together take minutes.
@@ -18,12 +19,14 @@ use xtask::bench::{Bench, Isolation};
 use xtask::cell::{self, Task};
 use xtask::{cache, image};
 
+use calls::CALLS;
+use checks::CHECKS;
 use driver_copy::DriverCopy;
-use removals::{REMOVALS, Removal};
 
+mod calls;
+mod checks;
 #[path = "../driver_copy/mod.rs"]
 mod driver_copy;
-mod removals;
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -31,13 +34,30 @@ static BENCH: LazyLock<Result<Bench, String>> =
 /// Where the guest's image has the driver.
 const DRIVER: &str = "/pinblk.ko";
 
+/// A call or a check that is left out.
+#[derive(Debug)]
+struct Removal {
+    name: &'static str,
+    /// The file of the driver in which it stands.
+    file: &'static str,
+    /// The item in which it stands, by its beginning.
+    item: &'static str,
+    code: &'static str,
+    /// What stands there instead.
+    instead: &'static str,
+    /// The cell that notices.
+    cell: &'static str,
+    /// The check that does, or a part of its words.
+    noticed: &'static str,
+}
+
 fn main() {
     xtask::host::command::end_with_runner();
     let arguments = Arguments::from_args();
     let trial = |removal: &'static Removal| {
         Trial::test(format!("removed::{}", removal.name), move || check(removal).map_err(Failed::from))
     };
-    libtest_mimic::run(&arguments, REMOVALS.iter().map(trial).collect()).exit();
+    libtest_mimic::run(&arguments, CALLS.iter().chain(CHECKS).map(trial).collect()).exit();
 }
 
 /// Fails unless the cell notices in the words that are expected.
@@ -58,15 +78,15 @@ fn check(removal: &Removal) -> Result<(), String> {
     cache::write_whole(&remembered, noticed.as_bytes()).map_err(words)
 }
 
-/// How the cell failed: by checks, or because the scenario could not go on. All else is no notice.
+/// The checks that the cell found violated. All else is no notice.
 fn noticed(record: &Record) -> Result<String, String> {
     let outcome = &record.outcome;
-    if outcome.kind != OutcomeKind::Failed {
-        return Err(format!("{} {}: {}", record.cell, outcome.kind, outcome.detail));
-    }
     let violated = record.checks.iter().filter(|check| check.verdict == Verdict::Violated);
     let violated: Vec<&str> = violated.map(|check| check.text.as_str()).collect();
-    Ok(if violated.is_empty() { outcome.detail.clone() } else { violated.join("; ") })
+    if outcome.kind != OutcomeKind::Failed || violated.is_empty() {
+        return Err(format!("{} {}, by no check: {}", record.cell, outcome.kind, outcome.detail));
+    }
+    Ok(violated.join("; "))
 }
 
 /// The file that says how it was noticed, once it was. The image has the driver and the scenarios.
@@ -77,11 +97,11 @@ fn remembered(bench: &Bench, removal: &Removal) -> anyhow::Result<PathBuf> {
     Ok(cache::folder("removed")?.join(key))
 }
 
-/// Builds the driver without the call, and runs the cell in a guest that boots with it.
+/// Builds the driver without the code, and runs the cell in a guest that boots with it.
 fn run_without(bench: &Bench, removal: &Removal) -> Result<Record, String> {
     let folder = xtask::artefacts().join("removed").join(removal.name);
     let copy = DriverCopy::make(&folder)?;
-    copy.replace(removals::FILE, removal.item, removal.call, removal.instead)?;
+    copy.replace(removal.file, removal.item, removal.code, removal.instead)?;
     let kernel = bench.machine.kernel.parent().ok_or("the kernel's file has no folder")?;
     copy.build(kernel, "modules")?.map_or(Ok(()), |said| Err(format!("it does not build: {said}")))?;
     let stripped = folder.join("stripped.ko");
