@@ -67,15 +67,32 @@ pub struct Options {
     /// What every cell starts from.
     #[arg(long, value_enum, default_value_t, value_name = "START")]
     isolation: Isolation,
-    /// Makes the order in which cells start, and chooses those that `test` runs from both starts [default: by the guest's image]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
     /// Processors of each guest.
     #[arg(long, default_value = "1", value_name = "N", value_parser = processors)]
     smp: NonZeroU32,
     /// Guests' clocks count instructions, not time; emulation only.
     #[arg(long)]
     icount: bool,
+    /// See [`Seeded`].
+    #[arg(skip)]
+    seed: Option<u64>,
+}
+
+/// The same for commands that run many cells.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Seeded {
+    #[command(flatten)]
+    options: Options,
+    /// Makes the order in which cells start, and chooses those that `test` runs from both starts [default: by the guest's image]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl Seeded {
+    /// The options, which have the seed.
+    pub fn options(&self) -> Options {
+        Options { seed: self.seed, ..self.options.clone() }
+    }
 }
 
 /// How many the guests' kernels are built for.
@@ -93,9 +110,9 @@ impl Options {
             kernel: kernel::Choice { flavour: Flavour::Sanitize, ..kernel::Choice::default() },
             accel: Wish::default(),
             isolation: Isolation::default(),
-            seed: Some(seed),
             smp: NonZeroU32::MIN.saturating_add(1),
             icount: false,
+            seed: Some(seed),
         }
     }
 

@@ -13,7 +13,7 @@ use clap::Parser;
 use fs_harness::record::{Record, SCHEMA};
 use fs_harness::render::render;
 
-use crate::bench::Options;
+use crate::bench::{Options, Seeded};
 use crate::cell::{self, Task};
 use crate::report::text;
 use crate::{artefacts, exec, list, note, say};
@@ -33,7 +33,7 @@ pub struct Arguments {
 #[derive(Parser)]
 struct Recorded {
     #[command(flatten)]
-    options: Options,
+    options: Seeded,
 }
 
 /// Runs the cell again; success is the same text.
@@ -86,7 +86,7 @@ fn options(record: &Record) -> Result<Options> {
     let parsed = Recorded::try_parse_from(iter::once("replay").chain(typed.split_whitespace()));
     let parsed =
         parsed.map_err(|_| anyhow::anyhow!("the recorded options '{typed}' mean nothing to this pinbed"))?;
-    Ok(parsed.options)
+    Ok(parsed.options.options())
 }
 
 /// One line for each part of the environment that is another now.
@@ -134,6 +134,7 @@ mod tests {
         let (cell, _) = workloads::catalogue::cells().next().unwrap();
         let with = |typed: &str| Record::new(cell.clone(), environment(&[("options", typed)]));
         options(&with("--isolation boot")).unwrap();
+        options(&with("--smp 2 --seed 7")).unwrap();
         options(&with("")).unwrap();
         assert!(options(&with("--no-such-option")).is_err());
     }

@@ -15,7 +15,7 @@ use fs_harness::protocol::TerminalSize;
 use fs_harness::record::OutcomeKind;
 use fs_harness::render::render;
 
-use crate::bench::{self, Bench, Options};
+use crate::bench::{self, Bench, Seeded};
 use crate::cell::{self, Task};
 use crate::host::tools::find_program;
 use crate::qemu::keep::Keep;
@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "jobs")]
     keep: bool,
     #[command(flatten)]
-    bench: Options,
+    bench: Seeded,
 }
 
 /// Runs the cells that the arguments name.
@@ -60,7 +60,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let log = arguments.log.as_deref().map(Log::open).transpose()?;
     let _alone = bench::occupy()?;
     report::forget()?;
-    let bench = Bench::prepare(&arguments.bench)?;
+    let bench = Bench::prepare(&arguments.bench.options())?;
     say!("{}", bench.header());
     let cells = sample(&cells, arguments.sample, bench.seed);
     let mut rounds = Rounds::new(&bench, log);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use fs_harness::record::Record;
 use workloads::catalogue;
 
-use crate::bench::{self, Bench, Options};
+use crate::bench::{self, Bench, Seeded};
 use crate::host::command::Command;
 use crate::host::setup;
 use crate::report::{Demand, Ending, Report};
@@ -22,19 +22,20 @@ mod source;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    bench: Options,
+    bench: Seeded,
 }
 
 /// Checks the source, runs the tests of the host, then all cells against their snapshots.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
-    setup::ensure(arguments.bench.flavour())?;
+    let options = arguments.bench.options();
+    setup::ensure(options.flavour())?;
     let _alone = bench::occupy()?;
     report::forget()?;
     if let Err(error) = source::check() {
         say!("{error:#}");
         return Ok(ExitCode::FAILURE);
     }
-    let (bench, kernel) = Bench::prepare_with_kernel(&arguments.bench)?;
+    let (bench, kernel) = Bench::prepare_with_kernel(&options)?;
     say!("{}", bench.header());
     // What a blind bed says about cells means nothing.
     let fine = source::check_modules(&kernel)
