@@ -123,7 +123,8 @@ impl Place {
     }
 
     /// Nothing lives on here, and all that stays is in its place: a run of the cells that `next` names works,
-    /// and has swept what a killed one had begun. One that could tidy up left no temporary folder.
+    /// and has swept what a killed one had begun, and the folders of its guests. One that could tidy up left no
+    /// temporary folder.
     pub(crate) fn expect_order(&self, tidied: bool, next: &str) -> Result<(), Failed> {
         let deadline = Instant::now() + AFTERLIFE;
         while !self.processes().is_empty() {
@@ -139,6 +140,11 @@ impl Place {
         let output = finish(self.xtask(&["run", next])?)?;
         if !output.status.success() {
             return Err(format!("the next run does not work: {}", told(&output)).into());
+        }
+        let of_guests: Vec<String> =
+            names(&self.temporary()).into_iter().filter(|name| name.starts_with("pinbed-")).collect();
+        if !of_guests.is_empty() {
+            return Err(format!("folders of guests stay for ever: {}", of_guests.join(", ")).into());
         }
         let partial: Vec<PathBuf> = partials(&self.artefacts());
         if !partial.is_empty() {

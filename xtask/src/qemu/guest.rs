@@ -15,6 +15,7 @@ use fs_harness::record::{Check, Outcome, Resources, Step, Timing};
 use tokio::process::Child;
 
 use super::channels::{Channels, Event, Flood, Listeners};
+use super::folder::Folder;
 use super::interrupt::Interrupt;
 use super::keep;
 use super::limits::Limits;
@@ -134,8 +135,7 @@ pub fn run(machine: &Machine, script: Script, limits: Limits, pid_file: &Path) -
     if Interrupt::watch().has_come() {
         return Err(Interrupted.into());
     }
-    let folder =
-        tempfile::Builder::new().prefix("pinbed-").tempdir().context("make a folder for the guest")?;
+    let folder = Folder::new()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start an event loop")?;
     let seen = runtime.block_on(supervise(machine, script, limits, folder.path(), pid_file));

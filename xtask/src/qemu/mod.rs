@@ -7,6 +7,7 @@ mod channels;
 pub mod checkpoint;
 pub mod debugger;
 pub(crate) mod ending;
+mod folder;
 pub mod guest;
 pub(crate) mod interrupt;
 pub mod keep;
