@@ -89,7 +89,7 @@ pub enum OutcomeKind {
     Skipped,
     /// The guest's kernel panicked.
     GuestPanicked,
-    /// The guest made no progress until its deadline.
+    /// The guest made no progress until its deadline, or its cell came to no end.
     GuestHung,
     /// The guest never said that it is ready.
     BootFailed,

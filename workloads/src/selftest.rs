@@ -5,6 +5,8 @@
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
+use std::thread;
+use std::time::Duration;
 
 use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::error::{Doing, Error};
@@ -78,6 +80,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         well(bed)?;
         pause();
         Ok(())
+    }),
+    scenario("selftest_never_ends", "The scenario says what it does, for ever.", |bed| {
+        well(bed)?;
+        loop {
+            bed.doing("at work on what never ends")?;
+            // A flood is another fault.
+            thread::park_timeout(Duration::from_millis(100));
+        }
     }),
     scenario("selftest_exits", "The scenario exits early, and successfully.", |bed| {
         well(bed)?;

@@ -14,6 +14,7 @@ use fs_harness::render::render_check;
 
 use crate::bench::{Bench, Options};
 use crate::cell::{self, Task};
+use crate::qemu::limits::FOREVER;
 use crate::report::Ending;
 use crate::report::text;
 use crate::rounds::{Log, Rounds};
@@ -110,7 +111,8 @@ fn live(bench: &Bench, rounds: &mut Rounds, scenario: &str) -> Result<Ending> {
     {
         return Ok(Ending { record, folder, round: 0 });
     }
-    let task = Task { folder: folder.clone(), ..cell::task(bench, &cell) };
+    let mut task = Task { folder: folder.clone(), ..cell::task(bench, &cell) };
+    task.limits.whole = FOREVER;
     let record = cell::run(bench, &task)?;
     rounds.add(&record)?;
     Ok(Ending { record, folder, round: 0 })

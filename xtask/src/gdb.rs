@@ -3,14 +3,13 @@
 //! `cargo xtask gdb`: a debugger on the kernel of a guest that stands still where a cell starts.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::bench::{Bench, Isolation, Options};
 use crate::host::tools::find_program;
 use crate::qemu::checkpoint;
-use crate::qemu::limits::Limits;
+use crate::qemu::limits::{FOREVER, Limits};
 use crate::qemu::script::Script;
 use crate::qemu::{debugger, guest};
 use crate::{artefacts, cell, exec, list, note, session};
@@ -47,8 +46,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     note!("the guest stands still before {cell}: `continue` runs its scenario, leaving gdb ends the guest");
     let script = Script::debug(cell, checkpoint.files, command(&bench, &arguments.told)?);
     // Who thinks over a breakpoint is in no hurry.
-    let forever = Duration::from_hours(24 * 365);
-    let limits = Limits { boot: forever, progress: forever, stuck: forever };
+    let limits = Limits { boot: FOREVER, progress: FOREVER, stuck: FOREVER, whole: FOREVER };
     let seen = guest::run(&bench.machine, script, limits, &session::folder()?.join(cell::PID))?;
     if let Some(fault) = &seen.fault {
         bail!("{fault}");

@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fs_harness::cell::Setup;
@@ -19,7 +18,7 @@ use crate::bench::{Bench, Isolation};
 use crate::qemu::checkpoint;
 use crate::qemu::ending::NO_VERDICT;
 use crate::qemu::guest::{self, GivenUp, Seen};
-use crate::qemu::limits::Limits;
+use crate::qemu::limits::{FOREVER, Limits};
 use crate::qemu::script::Script;
 use crate::{artefacts, cache, cell};
 
@@ -42,7 +41,7 @@ pub fn run(bench: &Bench, setup: Setup, program: Program, luggage: Vec<u8>) -> R
         },
     };
     let start = checkpoint.as_ref().map(|checkpoint| checkpoint.files.clone());
-    let limits = Limits { progress: Duration::from_hours(24 * 365), ..limits };
+    let limits = Limits { progress: FOREVER, whole: FOREVER, ..limits };
     let pid_file = folder()?.join(cell::PID);
     let script = Script::start(setup, program, luggage, start);
     let mut seen = guest::run(&bench.machine, script, limits, &pid_file)?;

@@ -111,7 +111,8 @@ const CASES: &[Case] = &[
 pub(crate) fn trials() -> impl Iterator<Item = Trial> {
     let lockup = Trial::test("selftest::a_lockup_ends_the_waiting", lockup);
     let case = |case: &'static Case| Trial::test(format!("selftest::{}", case.name), move || check(case));
-    CASES.iter().map(case).chain([lockup])
+    let endless = Trial::test("selftest::a_scenario_that_never_ends", endless);
+    CASES.iter().map(case).chain([lockup, endless])
 }
 
 fn check(case: &Case) -> Result<(), Failed> {
@@ -134,4 +135,16 @@ fn lockup() -> Result<(), Failed> {
         return Err(format!("the lockup did not end the waiting: {detail}").into());
     }
     Ok(())
+}
+
+/// A scenario that says again and again what it does: each time is a sign of life, and none is an end.
+fn endless() -> Result<(), Failed> {
+    let mut task = task("a_scenario_that_never_ends", "selftest_never_ends")?;
+    task.limits.whole = SHORT;
+    let record = run(bench()?, &task)?;
+    expect(
+        &record,
+        OutcomeKind::GuestHung,
+        "though the guest still talked; it was at work on what never ends",
+    )
 }

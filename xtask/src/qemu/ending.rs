@@ -33,6 +33,7 @@ fn by_its_end(seen: &Seen) -> Option<Ending> {
         .or_else(|| wrong_talk(seen))
         .or_else(|| before_ready(seen))
         .or_else(|| hang(seen))
+        .or_else(|| endless(seen))
         .or_else(|| wrong_verdicts(seen))
         .or_else(|| unclean_end(seen))
 }
@@ -85,6 +86,17 @@ fn hang(seen: &Seen) -> Option<Ending> {
     let hint = seen.stuck.as_deref().map(|line| format!("; {}", without_time(line))).unwrap_or_default();
     let detail =
         format!("no sign of life for {} s; the guest was {}{hint}", limit.as_secs(), whereabouts(seen));
+    Some((OutcomeKind::GuestHung, detail))
+}
+
+/// A guest that talks, and never comes to an end.
+fn endless(seen: &Seen) -> Option<Ending> {
+    let limit = seen.endless?;
+    let detail = format!(
+        "the cell had not ended {} s after it began, though the guest still talked; it was {}",
+        limit.as_secs(),
+        whereabouts(seen)
+    );
     Some((OutcomeKind::GuestHung, detail))
 }
 
@@ -177,7 +189,7 @@ fn log_fault(seen: &Seen) -> Option<String> {
 
 fn killed(seen: &Seen) -> Option<String> {
     // A guest that hangs is killed by the harness itself.
-    if seen.expired.is_some() {
+    if seen.expired.is_some() || seen.endless.is_some() {
         return None;
     }
     let number = seen.exit?.signal()?;

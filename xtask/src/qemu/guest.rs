@@ -78,6 +78,8 @@ pub struct Seen {
     pub stuck: Option<String>,
     /// How long the guest had been silent when its deadline passed.
     pub expired: Option<Duration>,
+    /// How long the cell had gone on when that was too long, though the guest still talked.
+    pub endless: Option<Duration>,
     /// How QEMU ended.
     pub exit: Option<ExitStatus>,
     /// What QEMU wrote to its standard error.
@@ -221,6 +223,7 @@ impl Guest<'_> {
     /// The event loop: until QEMU ended, or there is nothing more to wait for.
     async fn converse(&mut self, channels: &mut Channels, qemu: &mut Child) -> Result<()> {
         let (mut last_sign, mut limit) = (self.started, self.limits.boot);
+        let mut began = None;
         self.take(self.script.opening(), channels).await?;
         loop {
             if self.script.keep().is_some() && (self.seen.panicked || keep::has_told_all(&self.seen)) {
@@ -241,7 +244,12 @@ impl Guest<'_> {
                         let turn = self.script.answer(&message, &mut self.seen);
                         self.take(turn, channels).await?;
                     }
-                    if self.seen.mistaken.is_some() || !self.seen.garbage.is_empty() {
+                    // Whoever falls silent instead is called so.
+                    if self.seen.begun && began.get_or_insert(last_sign).elapsed() > self.limits.whole {
+                        self.seen.endless = Some(self.limits.whole);
+                    }
+                    let is_over = self.seen.mistaken.is_some() || self.seen.endless.is_some();
+                    if is_over || !self.seen.garbage.is_empty() {
                         return Ok(());
                     }
                 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How long a guest may take. Between two signs of progress, not in all: a busy host slows a guest down,
-//! but does not keep it from going on.
+//! How long a guest may take. Between two signs of progress above all: a busy host slows a guest down, but
+//! does not keep it from going on.
 
 use std::time::Duration;
 
@@ -16,6 +16,13 @@ const ON_HARDWARE: Duration = Duration::from_secs(20);
 /// How much slower guests are whose instructions are counted.
 const COUNTED: u32 = 5;
 
+/// How many times as long as from one message to the next a cell may take in all. The longest one takes
+/// seconds: this is for guests that talk, and never come to an end.
+const WHOLE: u32 = 10;
+
+/// For a person who looks on, and for what takes as long as it was told to.
+pub const FOREVER: Duration = Duration::from_hours(24 * 365);
+
 /// The deadlines of a guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -29,6 +36,8 @@ pub struct Limits {
     /// waiting, so that it may take the host's delay for its own: only a guest that also stays silent is
     /// stuck. Whether the line fails the cell is for the rules of the kernel's log.
     pub stuck: Duration,
+    /// From the moment at which the cell begins to its end, whatever the guest says meanwhile.
+    pub whole: Duration,
 }
 
 impl Limits {
@@ -38,6 +47,6 @@ impl Limits {
         let counted = if machine.icount { COUNTED } else { 1 };
         // Emulated processors wait for each other, and take turns where the host has fewer.
         let limit = base * counted * machine.processors.get() * machine.flavour.slowdown();
-        Self { boot: limit, progress: limit, stuck: limit / 6 }
+        Self { boot: limit, progress: limit, stuck: limit / 6, whole: limit * WHOLE }
     }
 }
