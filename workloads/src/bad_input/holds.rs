@@ -196,6 +196,13 @@ fn handles(bed: &mut Bed, hold: &Hold, read_only: &Hold) -> Result<()> {
     refuse(bed, "a page of nothing", Errno::ENOENT, abi::DUMP, dump(u32::MAX, 0))?;
     refuse(bed, "waiting for nothing", Errno::ENOENT, abi::WAIT, wait(1, 0))?;
     refuse(bed, "waiting with an unknown flag", Errno::EINVAL, abi::WAIT, wait(1, 2))?;
+    let (handle, flags) = (hold.handle(), abi::DMA_FILL);
+    let mut later = abi::Dma { handle, flags, length: 1, delay: 1, ..abi::Dma::default() };
+    // SAFETY: the structures are the requests' own.
+    unsafe { bed.device().request(abi::DMA, &mut later)? };
+    // SAFETY: as above.
+    unsafe { bed.device().request(abi::WAIT, &mut wait(later.pending, 0))? };
+    refuse(bed, "what was waited for already", Errno::ENOENT, abi::WAIT, wait(later.pending, 0))?;
     let other = Device::open()?;
     let mut foreign = release(hold.handle(), 0);
     refuse_on(bed, &other, "another file's hold", Errno::ENOENT, abi::RELEASE, &mut foreign)
