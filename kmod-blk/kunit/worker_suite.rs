@@ -79,14 +79,28 @@ impl Task for Long {
     }
 }
 
-/// Asks for one run and waits for it.
-fn run_once(queue: &OwnedQueue, milliseconds: u32) -> Result {
+fn queue() -> Result<OwnedQueue> {
+    OwnedQueue::for_delays(this_module::<LocalModule>())
+}
+
+/// A task that is to run that many times, and what it does.
+fn task(
+    queue: &OwnedQueue,
+    milliseconds: u32,
+    times: u64,
+) -> Result<(Arc<Witness>, Delayed<Times>)> {
     let witness = Witness::new()?;
     let task = Times {
-        times: 1,
+        times,
         witness: witness.clone(),
     };
     let delayed = Delayed::new(queue.handle(), milliseconds, task)?;
+    Ok((witness, delayed))
+}
+
+/// Asks for one run and waits for it.
+fn run_once(queue: &OwnedQueue, milliseconds: u32) -> Result {
+    let (witness, delayed) = task(queue, milliseconds, 1)?;
     delayed.ask();
     witness.done.wait_for_completion();
     Ok(())
@@ -114,13 +128,8 @@ mod tests {
 
     #[test]
     fn a_task_that_is_asked_often_before_it_runs_runs_once() -> Result {
-        let queue = OwnedQueue::for_delays(this_module::<LocalModule>())?;
-        let witness = Witness::new()?;
-        let task = Times {
-            times: 1,
-            witness: witness.clone(),
-        };
-        let delayed = Delayed::new(queue.handle(), 20, task)?;
+        let queue = queue()?;
+        let (witness, delayed) = task(&queue, 20, 1)?;
         for _ in 0..3 {
             delayed.ask();
         }
@@ -132,13 +141,8 @@ mod tests {
 
     #[test]
     fn a_task_that_wants_to_run_again_does() -> Result {
-        let queue = OwnedQueue::for_delays(this_module::<LocalModule>())?;
-        let witness = Witness::new()?;
-        let task = Times {
-            times: 3,
-            witness: witness.clone(),
-        };
-        let delayed = Delayed::new(queue.handle(), 1, task)?;
+        let queue = queue()?;
+        let (witness, delayed) = task(&queue, 1, 3)?;
         delayed.ask();
         witness.done.wait_for_completion();
         run_once(&queue, 20)?;
@@ -148,13 +152,8 @@ mod tests {
 
     #[test]
     fn a_task_that_is_dropped_before_its_time_never_runs() -> Result {
-        let queue = OwnedQueue::for_delays(this_module::<LocalModule>())?;
-        let witness = Witness::new()?;
-        let task = Times {
-            times: 1,
-            witness: witness.clone(),
-        };
-        let delayed = Delayed::new(queue.handle(), 20, task)?;
+        let queue = queue()?;
+        let (witness, delayed) = task(&queue, 20, 1)?;
         delayed.ask();
         drop(delayed);
         run_once(&queue, 60)?;
@@ -164,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_task_that_runs_is_waited_for_when_it_is_dropped() -> Result {
-        let queue = OwnedQueue::for_delays(this_module::<LocalModule>())?;
+        let queue = queue()?;
         let witness = Witness::new()?;
         let delayed = Delayed::new(queue.handle(), 0, Long(witness.clone()))?;
         delayed.ask();
