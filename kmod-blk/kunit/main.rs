@@ -9,6 +9,8 @@
 
 #[path = "../abi/src/wire.rs"]
 pub mod abi;
+#[path = "../acquisition.rs"]
+mod acquisition;
 #[path = "../counters.rs"]
 mod counters;
 #[path = "../flights.rs"]
@@ -31,6 +33,8 @@ pub mod logic {
     pub mod sectors;
     #[path = "src/select.rs"]
     pub mod select;
+    #[path = "src/split.rs"]
+    pub mod split;
 }
 #[path = "../media.rs"]
 mod media;
@@ -38,6 +42,8 @@ mod media;
 mod observe;
 #[path = "../pages.rs"]
 mod pages;
+#[path = "../pending.rs"]
+mod pending;
 #[path = "../policy.rs"]
 mod policy;
 #[path = "../settings.rs"]
@@ -54,16 +60,21 @@ mod sys {
     pub(crate) mod bio;
     mod calls;
     pub(crate) mod delayed;
+    pub(crate) mod event;
     mod ffi;
     pub(crate) mod folio;
     pub(crate) mod gendisk;
     pub(crate) mod layout;
     pub(crate) mod memory;
+    pub(crate) mod open_disk;
     #[path = "kunit/own_bio.rs"]
     pub(crate) mod own_bio;
     pub(crate) mod pages;
     pub(crate) mod percpu;
     pub(crate) mod process;
+    #[path = "kunit/queues.rs"]
+    pub(crate) mod queues;
+    pub(crate) mod transfer;
     #[path = "kunit/user_memory.rs"]
     pub(crate) mod user_memory;
     pub(crate) mod worker;
@@ -76,6 +87,7 @@ mod bio_suite;
 mod layout_suite;
 mod store_suite;
 mod tally_suite;
+mod transfer_suite;
 mod user_pages_suite;
 mod worker_suite;
 

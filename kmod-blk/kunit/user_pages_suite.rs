@@ -27,16 +27,16 @@ use crate::{
 };
 use kernel::prelude::*;
 
-const PAGES: usize = 4;
+pub(crate) const PAGES: usize = 4;
 
 /// How often a thread may be moved to another processor while it fills its pages. Those that it filled
 /// before are in the batch of the processor that it has left.
 const TRIES: usize = 10;
 
 /// What a pin adds to the reference count of a folio of one page.
-const PIN: i32 = 1024;
+pub(crate) const PIN: i32 = 1024;
 
-fn wanted(memory: &UserMemory) -> Wanted {
+pub(crate) fn wanted(memory: &UserMemory) -> Wanted {
     Wanted {
         address: memory.address,
         count: PAGES,
@@ -58,13 +58,13 @@ fn errno<T>(result: Result<T>) -> i32 {
 }
 
 /// Pages of user memory that are there, and a reference to each through which they are looked at.
-struct Watched {
-    memory: UserMemory,
+pub(crate) struct Watched {
+    pub(crate) memory: UserMemory,
     watch: UserPages<Get>,
 }
 
 impl Watched {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         for _ in 0..TRIES {
             let memory = UserMemory::map(PAGES)?;
             memory.fill(1)?;
@@ -79,7 +79,7 @@ impl Watched {
     }
 
     /// The reference count of each page.
-    fn counts(&self) -> [i32; PAGES] {
+    pub(crate) fn counts(&self) -> [i32; PAGES] {
         core::array::from_fn(|index| {
             let page = self.watch.view().page(index);
             page.map_or(0, |page| page.state().refcount)
@@ -87,7 +87,7 @@ impl Watched {
     }
 
     /// Whether this is said of all pages, of some (nothing), or of none.
-    fn all(&self, bit: u32) -> Option<bool> {
+    pub(crate) fn all(&self, bit: u32) -> Option<bool> {
         let has = |index| {
             let page = self.watch.view().page(index);
             page.is_some_and(|page| page.state().state & bit != 0)
@@ -99,7 +99,7 @@ impl Watched {
         }
     }
 
-    fn counts_plus(before: [i32; PAGES], more: i32) -> [i32; PAGES] {
+    pub(crate) fn counts_plus(before: [i32; PAGES], more: i32) -> [i32; PAGES] {
         before.map(|count| count + more)
     }
 }

@@ -25,8 +25,15 @@ pub const MODULE: &str = "/pinblk_kunit.ko";
 const LOADED: &str = "pinblk_kunit";
 
 /// The suites that there must be, sorted. Their files are in `kmod-blk/kunit`.
-const SUITES: &[&str] =
-    &["pinblk_bio", "pinblk_layout", "pinblk_store", "pinblk_tally", "pinblk_user_pages", "pinblk_worker"];
+const SUITES: &[&str] = &[
+    "pinblk_bio",
+    "pinblk_layout",
+    "pinblk_store",
+    "pinblk_tally",
+    "pinblk_transfer",
+    "pinblk_user_pages",
+    "pinblk_worker",
+];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: NAME,
