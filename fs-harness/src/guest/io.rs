@@ -4,7 +4,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::ops::Range as Bytes;
+use std::os::fd::{AsFd, AsRawFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 use nix::errno::Errno;
@@ -38,6 +39,15 @@ pub fn write(interface: Interface, file: &File, memory: &Memory) -> Result<()> {
     complete("write", written, length)
 }
 
+/// Writes these bytes of `memory` to `offset` of the file by one `pwrite`: how many it wrote.
+pub fn write_part(file: &File, offset: u64, memory: &Memory, bytes: Bytes<usize>) -> Result<usize> {
+    let part = memory.part(bytes.start, bytes.len());
+    let offset = i64::try_from(offset).expect("files of the guest are far below 2^63 bytes");
+    // SAFETY: the part is mapped for the whole call.
+    count(unsafe { libc::pwrite(file.as_raw_fd(), part.address() as *const _, length_of(part), offset) })
+        .doing(format!("write {} bytes", part.length()))
+}
+
 /// Reads the start of `file` into all of `memory` in one request.
 pub fn read(interface: Interface, file: &File, memory: &Memory) -> Result<()> {
     let (fd, pointer, length) = (file.as_raw_fd(), memory.pointer(), memory.length());
@@ -65,6 +75,14 @@ pub fn read_scattered(file: &File, parts: &[Range]) -> nix::Result<usize> {
     // SAFETY: the parts are mapped memory that is reached by copies only, or refused.
     let read = unsafe { libc::preadv(file.as_raw_fd(), parts.as_ptr(), count_of_parts, 0) };
     Errno::result(read).map(isize::unsigned_abs)
+}
+
+/// Puts the bytes of `memory` into a pipe by vmsplice: not copies, but the pages themselves.
+pub fn vmsplice(pipe: impl AsFd, memory: &Memory) -> Result<()> {
+    let part = libc::iovec { iov_base: memory.pointer().cast(), iov_len: memory.length() };
+    // SAFETY: the memory is mapped, and whoever reads the pipe reads it by copies only.
+    let spliced = unsafe { libc::vmsplice(pipe.as_fd().as_raw_fd(), &raw const part, 1, 0) };
+    complete("vmsplice", count(spliced), memory.length())
 }
 
 fn length_of(part: Range) -> usize {

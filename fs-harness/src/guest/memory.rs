@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
-use nix::sys::mman::{self, MapFlags, MmapAdvise, ProtFlags};
+use nix::sys::mman::{self, MapFlags, MmapAdvise, MsFlags, ProtFlags};
 
 use super::error::{Doing, Result};
 use super::range::Range;
@@ -37,11 +37,20 @@ impl Memory {
 
     /// The first pages of a file, shared.
     pub fn shared(file: impl AsFd, pages: usize) -> Result<Self> {
+        Self::of_file(file, pages, MapFlags::MAP_SHARED)
+    }
+
+    /// The first pages of a file, which become the process's own where it writes to them.
+    pub fn private(file: impl AsFd, pages: usize) -> Result<Self> {
+        Self::of_file(file, pages, MapFlags::MAP_PRIVATE)
+    }
+
+    fn of_file(file: impl AsFd, pages: usize, flags: MapFlags) -> Result<Self> {
         let length = length_of(pages);
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice replaces no other; the bytes
         // are reached by copies, so the file may change below it.
-        let start = unsafe { mman::mmap(None, length, protection, MapFlags::MAP_SHARED, file, 0) }
+        let start = unsafe { mman::mmap(None, length, protection, flags, file, 0) }
             .doing(format!("map {pages} pages of a file"))?;
         Ok(Self { start, length })
     }
@@ -62,6 +71,13 @@ impl Memory {
         Range::from(self)
             .part(offset as u64, length as u64)
             .expect("a scenario asks for bytes that it mapped")
+    }
+
+    /// Writes back what was written to it, as of a file, and waits for that.
+    pub fn msync(&self) -> Result<()> {
+        // SAFETY: the range is exactly this mapping, of which the call changes nothing.
+        unsafe { mman::msync(self.start, self.length(), MsFlags::MS_SYNC) }
+            .doing(format!("msync {} bytes", self.length()))
     }
 
     /// Changes what the process may do with some of its pages.

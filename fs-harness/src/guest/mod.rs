@@ -26,11 +26,13 @@ pub mod in_flight;
 pub mod io;
 pub mod kmemleak;
 pub mod kmsg;
+pub mod loopback;
 pub mod memory;
 pub mod pagemap;
 pub mod range;
 pub mod scenario;
 pub mod site;
+pub mod uring;
 
 pub use bed::Bed;
 pub use error::{Error, Result};
