@@ -105,6 +105,8 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::dying::SCENARIOS,
         crate::fast_or_slow::SCENARIOS,
         crate::file_errors::SCENARIOS,
+        crate::fixed_buffers::SCENARIOS,
+        crate::fixed_io::SCENARIOS,
         crate::fuse::SCENARIOS,
         crate::hold::SCENARIOS,
         crate::huge::SCENARIOS,

@@ -11,6 +11,8 @@ mod direct_io;
 mod dying;
 mod fast_or_slow;
 mod file_errors;
+mod fixed_buffers;
+mod fixed_io;
 mod fuse;
 mod fuzz;
 mod hold;
