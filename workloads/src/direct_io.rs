@@ -92,7 +92,8 @@ const COUNTED_WRONGLY: &[Violated] = &[
     miscounted_on_vfat("every pin is released"),
 ];
 
-const fn miscounted_on_vfat(check: &'static str) -> Violated {
+/// A check of pins that direct I/O on vfat violates.
+pub(crate) const fn miscounted_on_vfat(check: &'static str) -> Violated {
     Violated { on: &[Setup::Vfat], check, why: Why::Finding("folio-add-pin-is-not-counted") }
 }
 

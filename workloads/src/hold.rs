@@ -111,7 +111,7 @@ fn released_dirty(bed: &mut Bed) -> Result<()> {
 }
 
 /// Asks again and again to make the file durable, until its page is written.
-fn fsync_until_written(bed: &mut Bed, file: &TestFile) -> Result<()> {
+pub(crate) fn fsync_until_written(bed: &mut Bed, file: &TestFile) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut written = false;
     while !written && Instant::now() < deadline {
@@ -121,6 +121,8 @@ fn fsync_until_written(bed: &mut Bed, file: &TestFile) -> Result<()> {
             .iter()
             .any(|traffic| traffic.direction == Direction::Write && traffic.class == Class::PageCache);
     }
+    // Who wrote it may be somebody else, who is not done yet: this waits for that.
+    file.fsync()?;
     bed.observe("some later fsync returned", None)?;
     bed.check("some later fsync wrote the page", written)
 }
