@@ -125,6 +125,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::transfer_interrupted::SCENARIOS,
         crate::truncate::SCENARIOS,
         crate::unplug::SCENARIOS,
+        crate::zero_copy::SCENARIOS,
     ]
     .into_iter()
     .flatten()

@@ -34,3 +34,4 @@ mod transfer_in_flight;
 mod transfer_interrupted;
 mod truncate;
 mod unplug;
+mod zero_copy;
