@@ -119,6 +119,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::overflow::SCENARIOS,
         crate::own_pages::SCENARIOS,
         crate::process::SCENARIOS,
+        crate::ptrace::SCENARIOS,
         crate::removal::SCENARIOS,
         crate::transfer::SCENARIOS,
         crate::transfer_in_flight::SCENARIOS,

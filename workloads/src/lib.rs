@@ -27,6 +27,7 @@ mod nowait;
 mod overflow;
 mod own_pages;
 mod process;
+mod ptrace;
 mod removal;
 mod selftest;
 mod transfer;
