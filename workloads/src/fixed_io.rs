@@ -32,6 +32,10 @@ const DIRECT: &[Setup] = &[
     Setup::FuseWritebackXfs,
     Setup::FusePassthroughExt4,
     Setup::FusePassthroughXfs,
+    Setup::FuseRingExt4,
+    Setup::FuseRingXfs,
+    Setup::FuseZeroCopyExt4,
+    Setup::FuseZeroCopyXfs,
 ];
 
 const NOT: &[NotOn] = &[
@@ -136,8 +140,9 @@ fn check_taken(bed: &mut Bed, step: &Step, direction: Direction, bounces: bool) 
 
 /// Whether the daemon does the I/O, with pages of its own.
 fn is_served_by_daemon(setup: Setup) -> bool {
-    matches!(
-        setup,
-        Setup::FuseDirectExt4 | Setup::FuseDirectXfs | Setup::FuseWritebackExt4 | Setup::FuseWritebackXfs
-    )
+    use Setup::{
+        FuseDirectExt4, FuseDirectXfs, FuseRingExt4, FuseRingXfs, FuseWritebackExt4, FuseWritebackXfs,
+    };
+    [FuseDirectExt4, FuseDirectXfs, FuseRingExt4, FuseRingXfs, FuseWritebackExt4, FuseWritebackXfs]
+        .contains(&setup)
 }
