@@ -274,7 +274,8 @@ mod tests {
             "'dio_write::zfs::kernel::observe' names the setup 'zfs', which does not exist; \
              there are: none, bdev, bdev-lbs4096, ext4, ext4-1k, ext4-journal, ext4-lbs4096, xfs, xfs-stable, \
              xfs-lbs4096, btrfs, btrfs-nodatasum, f2fs, f2fs-lbs4096, vfat, tmpfs, fuse-direct-ext4, fuse-direct-xfs, fuse-writeback-ext4, \
-             fuse-writeback-xfs, fuse-passthrough-ext4, fuse-passthrough-xfs"
+             fuse-writeback-xfs, fuse-passthrough-ext4, fuse-passthrough-xfs, fuse-ring-ext4, fuse-ring-xfs, \
+             fuse-zerocopy-ext4, fuse-zerocopy-xfs"
         );
         assert_eq!("dio_write".parse::<Cell>(), Err(NameError::Form("dio_write".into())));
     }
