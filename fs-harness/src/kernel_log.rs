@@ -75,6 +75,7 @@ pub const RULES: &[Rule] = &[
             "jbd2: ",
             "corruption",
             "corrupt",
+            "csum failed",
             "page discard on page",
         ],
         reason: "the filesystem found damage or lost data",

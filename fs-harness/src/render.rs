@@ -171,8 +171,16 @@ fn write_page(out: &mut String, page: &Page) -> fmt::Result {
         Kind::Ksm => "ksm ",
         Kind::Plain => "",
     };
-    writeln!(out, "    {kind}flags: {}", dump.flags.join("|"))?;
+    writeln!(out, "    {kind}flags: {}", flags(dump).join("|"))?;
     writeln!(out, "    maybe dma pinned: {}", if state.maybe_dma_pinned { "yes" } else { "no" })
+}
+
+/// The flag `waiters` stays when the last waiter has gone, until somebody clears it (mm/filemap.c, at the end of
+/// `folio_wake_bit()`): where nobody can wait it tells who was faster, and nothing of the page.
+fn flags(dump: &DumpPage) -> Vec<&str> {
+    let can_be_waited_for = dump.has_flag("locked") || dump.has_flag("writeback");
+    let flags = dump.flags.iter().map(String::as_str);
+    flags.filter(|&flag| can_be_waited_for || flag != "waiters").collect()
 }
 
 /// Anonymous memory is indexed by its virtual address: a pointer.

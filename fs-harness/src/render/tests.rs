@@ -124,3 +124,15 @@ fn a_count_always_changes_the_text() {
         assert_ne!(render(&other), original);
     }
 }
+
+#[test]
+fn waiters_are_shown_where_somebody_can_wait() {
+    let rendered = |flags: &[&str]| {
+        let mut record = record();
+        record.steps[0].pages[0].dump.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        render(&record)
+    };
+    assert!(rendered(&["waiters", "uptodate"]).contains("flags: uptodate\n"));
+    assert!(rendered(&["waiters", "writeback"]).contains("flags: waiters|writeback\n"));
+    assert!(rendered(&["locked", "waiters"]).contains("flags: locked|waiters\n"));
+}
