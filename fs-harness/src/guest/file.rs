@@ -3,15 +3,20 @@
 //! The file that a scenario works on: on `bdev` the device itself.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 
 use super::error::{Doing, Result};
 use super::io::{self, Interface};
 use super::memory::{Memory, PAGE};
+
+/// `_IO(0x00, 1)` of `linux/fs.h`.
+const FIBMAP: u64 = 1;
 
 /// A file on the setup under test.
 pub struct TestFile {
@@ -37,6 +42,21 @@ impl TestFile {
     /// Opens it for buffered I/O.
     pub fn buffered(&self) -> Result<File> {
         self.open(0)
+    }
+
+    /// Opens it for reading only.
+    pub fn read_only(&self) -> Result<File> {
+        File::open(&self.path).doing(format!("open {} for reading", self.path.display()))
+    }
+
+    /// The block of the filesystem in which its first byte lies.
+    pub fn block(&self) -> Result<u32> {
+        let mut block: libc::c_int = 0;
+        let file = self.read_only()?;
+        // SAFETY: the request reads and writes one number there.
+        let returned = unsafe { libc::ioctl(file.as_raw_fd(), FIBMAP, &raw mut block) };
+        Errno::result(returned).doing(format!("look where {} lies", self.path.display()))?;
+        Ok(block.cast_unsigned())
     }
 
     /// Maps it, shared.

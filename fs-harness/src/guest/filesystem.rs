@@ -126,7 +126,13 @@ impl Filesystem {
         if let Some(complaint) = output {
             return Err(Error::Unexpected(complaint));
         }
+        self.mount(disk)
+    }
+
+    /// Mounts it.
+    pub fn mount(&self, disk: &Disk) -> Result<()> {
         let Self { kind, folder, options, .. } = self;
+        let node = disk.path();
         fs::create_dir_all(folder).doing(format!("make {folder}"))?;
         mount(Some(node.as_str()), *folder, Some(*kind), MsFlags::MS_NOATIME, Some(*options))
             .doing(format!("mount {node} at {folder} as {kind}"))

@@ -15,6 +15,9 @@ use nix::libc;
 use super::error::{Doing, Error, Result};
 use super::memory::Memory;
 
+/// How long a request may take to come where it is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// One request under way.
 pub struct InFlight<'a> {
     ring: IoUring,
@@ -69,10 +72,28 @@ impl<'a> InFlight<'a> {
         !self.ring.completion().is_empty()
     }
 
+    /// Waits until the request has completed, or a thread of this process sleeps in the kernel's function of
+    /// that name; whether it has completed.
+    pub fn wait_until_over_or_asleep_in(&mut self, function: &str) -> Result<bool> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_complete() {
+            if is_any_thread_in(function).doing("look at the stacks of the threads")? {
+                return Ok(false);
+            }
+            if Instant::now() > deadline {
+                let text =
+                    format!("the request did not complete, and did not come to sleep in {function}, in 20 s");
+                return Err(Error::Unexpected(text));
+            }
+            thread::yield_now();
+        }
+        Ok(true)
+    }
+
     /// Waits until a thread of this process sleeps in the kernel's function of that name. What cannot be
     /// done at once is done by such a thread.
     pub fn wait_until_asleep_in(&self, function: &str) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while !is_any_thread_in(function).doing("look at the stacks of the threads")? {
             if Instant::now() > deadline {
                 return Err(Error::Unexpected(format!("no thread came to sleep in {function} in 20 s")));

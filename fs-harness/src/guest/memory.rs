@@ -139,6 +139,11 @@ impl Memory {
         bytes
     }
 
+    /// Asks the kernel to reclaim its pages.
+    pub fn page_out(&self) -> Result<()> {
+        self.advise(MmapAdvise::MADV_PAGEOUT)
+    }
+
     pub(crate) fn advise(&self, advice: MmapAdvise) -> Result<()> {
         // SAFETY: the range is exactly this mapping, and none of the advices used here frees it.
         unsafe { mman::madvise(self.start, self.length(), advice) }

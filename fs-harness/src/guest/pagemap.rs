@@ -16,13 +16,16 @@ const FRAME: u64 = (1 << 55) - 1;
 
 /// The frame of one page of `memory`, which must be present.
 pub fn frame_of(memory: &Memory, page: usize) -> Result<u64> {
+    let present = present_frame_of(memory, page)?;
+    present.ok_or_else(|| Error::Unexpected(format!("page {page} of the memory is not present")))
+}
+
+/// The frame of one page of `memory`, if the page tables have one.
+pub fn present_frame_of(memory: &Memory, page: usize) -> Result<Option<u64>> {
     let index = memory.address() / PAGE as u64 + page as u64;
     let mut entry = [0; 8];
     let pagemap = File::open(PAGEMAP).doing(format!("open {PAGEMAP}"))?;
     pagemap.read_exact_at(&mut entry, index * 8).doing(format!("read {PAGEMAP}"))?;
     let entry = u64::from_ne_bytes(entry);
-    if entry & PRESENT == 0 {
-        return Err(Error::Unexpected(format!("page {page} of the memory is not present")));
-    }
-    Ok(entry & FRAME)
+    Ok((entry & PRESENT != 0).then_some(entry & FRAME))
 }

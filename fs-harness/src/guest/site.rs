@@ -128,6 +128,14 @@ impl Site {
         }
     }
 
+    /// Mounts the filesystem on the disk again, which was unmounted.
+    pub fn mount(&self) -> Result<()> {
+        match self.parts {
+            Parts::OnDisk(filesystem) => filesystem.mount(&DISK),
+            _ => Err(Error::Unexpected(format!("the setup '{}' cannot be mounted again", self.setup))),
+        }
+    }
+
     /// Unmounts the filesystem, where there is one.
     pub fn unmount(&self) -> Result<()> {
         match self.parts {
