@@ -120,6 +120,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::own_pages::SCENARIOS,
         crate::process::SCENARIOS,
         crate::ptrace::SCENARIOS,
+        crate::reclaim::SCENARIOS,
         crate::removal::SCENARIOS,
         crate::transfer::SCENARIOS,
         crate::transfer_in_flight::SCENARIOS,

@@ -28,6 +28,7 @@ mod overflow;
 mod own_pages;
 mod process;
 mod ptrace;
+mod reclaim;
 mod removal;
 mod selftest;
 mod transfer;
