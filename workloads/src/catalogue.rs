@@ -111,6 +111,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::hold::SCENARIOS,
         crate::huge::SCENARIOS,
         crate::in_flight::SCENARIOS,
+        crate::journal::SCENARIOS,
         crate::leak::SCENARIOS,
         crate::lifetime::SCENARIOS,
         crate::mapped_buffers::SCENARIOS,

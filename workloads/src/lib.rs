@@ -18,6 +18,7 @@ mod fuzz;
 mod hold;
 mod huge;
 mod in_flight;
+mod journal;
 pub mod kunit;
 mod leak;
 mod lifetime;
