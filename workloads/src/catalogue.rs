@@ -107,6 +107,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::file_errors::SCENARIOS,
         crate::fixed_buffers::SCENARIOS,
         crate::fixed_io::SCENARIOS,
+        crate::frozen::SCENARIOS,
         crate::fuse::SCENARIOS,
         crate::hold::SCENARIOS,
         crate::huge::SCENARIOS,

@@ -13,6 +13,7 @@ mod fast_or_slow;
 mod file_errors;
 mod fixed_buffers;
 mod fixed_io;
+mod frozen;
 mod fuse;
 mod fuzz;
 mod hold;

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A page becomes dirty while its filesystem is frozen, by a device that has held it from before.
+
+use fs_harness::cell::{Acquisition, Setup};
+use fs_harness::guest::device::Release;
+use fs_harness::guest::error::Doing;
+use fs_harness::guest::freeze::Frozen;
+use fs_harness::guest::held_page::{self, BY_DEVICE, HeldPage};
+use fs_harness::guest::in_flight::InFlight;
+use fs_harness::guest::{Bed, Result};
+use fs_harness::record::{Class, Direction};
+
+use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario, Violated, Why};
+
+const NOTHING_WRITTEN: &str = "nothing is written to the disk of a frozen filesystem";
+const NOT_MISSED: &str = "fsync does not return 0 before it has written";
+
+/// Where writeback of blocks that a file has already begins no transaction, which would wait.
+const WRITES_IN_PLACE: &[Setup] = &[Setup::Ext4, Setup::Ext4Small, Setup::Xfs, Setup::XfsStable, Setup::F2fs];
+
+const NO_FILE: NotOn = (&[Setup::None], "there is no file");
+const NO_FILESYSTEM: NotOn = (&[Setup::Bdev], "there is no filesystem");
+const NO_DISK: NotOn = (&[Setup::Tmpfs], "it cannot be frozen: there is no disk to take a snapshot of");
+const FUSE: NotOn = (Setup::FUSE, "what is frozen is the filesystem below it");
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "late_dirty_while_frozen",
+        about: "A page is released dirty while its filesystem is frozen, which nothing prevents, and made durable: nothing may be written before the filesystem thaws, and nothing is lost.",
+        source: "Documentation/filesystems/locking.rst: freeze_fs; fs/super.c: freeze_super(); sb_start_pagefault() is for page faults alone",
+        setups: &[
+            Setup::Ext4,
+            Setup::Ext4Small,
+            Setup::Xfs,
+            Setup::XfsStable,
+            Setup::Btrfs,
+            Setup::BtrfsNoDataSum,
+            Setup::F2fs,
+        ],
+        acquisitions: &[Acquisition::Pin],
+        not: &[
+            NO_FILE,
+            NO_FILESYSTEM,
+            LARGE_BLOCK,
+            NO_DISK,
+            (&[Setup::Vfat], "it cannot be frozen"),
+            (&[Setup::Ext4Journal], "a pinned page is never clean there: late_dirty_while_frozen_journalled"),
+            FUSE,
+        ],
+        known: &[
+            Violated {
+                on: WRITES_IN_PLACE,
+                check: NOTHING_WRITTEN,
+                why: Why::Finding("frozen-filesystems-are-written-to"),
+            },
+            Violated {
+                on: &[Setup::Btrfs, Setup::BtrfsNoDataSum],
+                check: NOT_MISSED,
+                why: Why::Finding("btrfs-fsync-misses-late-dirty"),
+            },
+        ],
+        run: late_dirty_while_frozen,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "late_dirty_while_frozen_journalled",
+        about: "The same by a reference where data goes to the journal: writeback begins a transaction on the frozen filesystem, of which the kernel warns.",
+        source: "fs/ext4/ext4_jbd2.c:86: ext4_journal_check_start(); fs/ext4/inode.c:2630: mpage_prepare_extent_to_map()",
+        setups: &[Setup::Ext4Journal],
+        acquisitions: &[Acquisition::Get],
+        not: &[
+            NO_FILE,
+            NO_FILESYSTEM,
+            LARGE_BLOCK,
+            NO_DISK,
+            (Setup::ON_DISK, "its data does not go to a journal: late_dirty_while_frozen"),
+            FUSE,
+        ],
+        run: journalled,
+        ..Scenario::PLAIN
+    },
+];
+
+fn late_dirty_while_frozen(bed: &mut Bed) -> Result<()> {
+    let page = HeldPage::written_back(bed)?;
+    let HeldPage { file, open, mapping, hold } = page;
+    let frozen = Frozen::freeze(&open)?;
+    bed.observe("the filesystem is frozen", Some(&hold))?;
+    hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
+    hold.release(Release::Dirty)?;
+    let mut fsync = InFlight::fsync(&open)?;
+    let over = fsync.wait_until_over_or_asleep_in("percpu_rwsem_wait")?;
+    let step = bed.observe("the page is released dirty, and fsync was asked for", None)?;
+    let written = step.traffic_of(Direction::Write, Class::PageCache).bytes;
+    bed.check_that(NOTHING_WRITTEN, written == 0, || format!("{written} bytes were written"))?;
+    bed.check(NOT_MISSED, !over || written > 0)?;
+    frozen.thaw()?;
+    fsync.wait().doing("fsync")?;
+    if written == 0 {
+        held_page::fsync_until_written(bed, &open)?;
+    }
+    bed.observe("the filesystem is thawed, and the file made durable", None)?;
+    drop(mapping);
+    let found = bed.read_back(&file)?;
+    bed.check_data("the media hold what the device wrote last", BY_DEVICE, &found)
+}
+
+fn journalled(bed: &mut Bed) -> Result<()> {
+    let HeldPage { open, mapping, hold, .. } = HeldPage::written_back(bed)?;
+    let frozen = Frozen::freeze(&open)?;
+    bed.observe("the filesystem is frozen", Some(&hold))?;
+    hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
+    hold.release(Release::Dirty)?;
+    bed.expect_log("WARNING: fs/ext4/ext4_jbd2.c at ext4_journal_check_start")?;
+    open.sync_all().doing("fsync")?;
+    let step = bed.observe("the page is released dirty, fsync returned", None)?;
+    let written = step.traffic_of(Direction::Write, Class::PageCache).pages;
+    bed.check(NOTHING_WRITTEN, written == 0)?;
+    frozen.thaw()
+}
