@@ -100,6 +100,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     [
         crate::bad_input::SCENARIOS,
         crate::counting::SCENARIOS,
+        crate::defragment::SCENARIOS,
         crate::delayed::SCENARIOS,
         crate::direct_io::SCENARIOS,
         crate::dying::SCENARIOS,

@@ -6,6 +6,7 @@ mod allocations;
 mod bad_input;
 pub mod catalogue;
 mod counting;
+mod defragment;
 mod delayed;
 mod direct_io;
 mod dying;
