@@ -129,6 +129,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::transfer_in_flight::SCENARIOS,
         crate::transfer_interrupted::SCENARIOS,
         crate::truncate::SCENARIOS,
+        crate::under_writeback::SCENARIOS,
         crate::unplug::SCENARIOS,
         crate::zero_copy::SCENARIOS,
     ]

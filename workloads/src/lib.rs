@@ -38,5 +38,6 @@ mod transfer;
 mod transfer_in_flight;
 mod transfer_interrupted;
 mod truncate;
+mod under_writeback;
 mod unplug;
 mod zero_copy;
