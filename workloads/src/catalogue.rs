@@ -103,6 +103,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::defragment::SCENARIOS,
         crate::delayed::SCENARIOS,
         crate::direct_io::SCENARIOS,
+        crate::direct_over_hold::SCENARIOS,
         crate::dying::SCENARIOS,
         crate::fast_or_slow::SCENARIOS,
         crate::file_errors::SCENARIOS,

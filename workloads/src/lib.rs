@@ -9,6 +9,7 @@ mod counting;
 mod defragment;
 mod delayed;
 mod direct_io;
+mod direct_over_hold;
 mod dying;
 mod fast_or_slow;
 mod file_errors;
