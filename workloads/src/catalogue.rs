@@ -111,6 +111,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::fixed_io::SCENARIOS,
         crate::frozen::SCENARIOS,
         crate::fuse::SCENARIOS,
+        crate::fuse_cache::SCENARIOS,
         crate::hold::SCENARIOS,
         crate::huge::SCENARIOS,
         crate::in_flight::SCENARIOS,

@@ -17,6 +17,7 @@ mod fixed_buffers;
 mod fixed_io;
 mod frozen;
 mod fuse;
+mod fuse_cache;
 mod fuzz;
 mod hold;
 mod huge;
