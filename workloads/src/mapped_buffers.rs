@@ -47,7 +47,6 @@ const ALL_RELEASED: &str = "every pin is released";
 const PINNED_ONCE: &str = "the page was pinned once and released once";
 const READ_DIRECTLY: &str =
     "the device read into the page itself, and not into the page cache of what is read";
-const WRITTEN_BACK: &str = "fsync wrote what the read had left in the page cache";
 
 const COUNTED_WRONGLY: &[Violated] = &[miscounted_on_vfat(SAME_COUNT), miscounted_on_vfat(ALL_RELEASED)];
 
@@ -64,17 +63,6 @@ const fn buffered_on_btrfs(check: &'static str) -> Violated {
     Violated { on: &[Setup::Btrfs, Setup::BtrfsNoDataSum], check, why }
 }
 
-/// See `hold`: such a page is only queued for the workers that reserve space.
-const MISSED: &[Violated] = &[
-    miscounted_on_vfat(SAME_COUNT),
-    miscounted_on_vfat(ALL_RELEASED),
-    Violated {
-        on: &[Setup::Btrfs, Setup::BtrfsNoDataSum],
-        check: WRITTEN_BACK,
-        why: Why::Finding("btrfs-fsync-misses-late-dirty"),
-    },
-];
-
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "dio_read_during_msync",
@@ -83,7 +71,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         source: "block/bio.c: bio_set_pages_dirty(), bio_check_pages_dirty(), bio_dirty_fn(), bio_iov_iter_unbounce_read()",
         setups: DIRECT,
         not: NOT,
-        known: MISSED,
+        known: COUNTED_WRONGLY,
         run: read_during_msync,
         ..Scenario::PLAIN
     },
@@ -144,7 +132,16 @@ fn read_during_msync(bed: &mut Bed) -> Result<()> {
     bed.check("the page is clean", !synced.pages[0].dump.has_flag("dirty"))?;
     bed.check("the read is not complete", !read.is_complete())?;
     end_read(bed, gate, read, &mapped, "the page is dirty again: its cleaning was noticed")?;
-    check_saved(bed, mapped)
+    if !matches!(bed.setup(), Setup::Btrfs | Setup::BtrfsNoDataSum) {
+        return check_saved(bed, mapped);
+    }
+    // Whether the next fsync already writes a page that was dirtied so late depends there on how soon a worker has
+    // reserved its space. That it may not is shown by hold_sync_dma_unhold.
+    let Mapped { file, mapping, reference } = mapped;
+    reference.release(Release::Clean)?;
+    drop(mapping);
+    fsync_until_written(bed, &file)?;
+    check_on_media(bed, &file)
 }
 
 fn read_into_other_file(bed: &mut Bed) -> Result<()> {
@@ -209,13 +206,14 @@ fn check_saved(bed: &mut Bed, mapped: Mapped) -> Result<()> {
     reference.release(Release::Clean)?;
     file.fsync()?;
     let step = bed.observe("fsync returned", None)?;
-    let is_written = step.traffic_of(Direction::Write, Class::PageCache).pages == 1;
-    bed.check(WRITTEN_BACK, is_written)?;
+    let written = step.traffic_of(Direction::Write, Class::PageCache).pages;
+    bed.check("fsync wrote what the read had left in the page cache", written == 1)?;
     drop(mapping);
-    if !is_written {
-        fsync_until_written(bed, &file)?;
-    }
-    let found = bed.read_back(&file)?;
+    check_on_media(bed, &file)
+}
+
+fn check_on_media(bed: &mut Bed, file: &TestFile) -> Result<()> {
+    let found = bed.read_back(file)?;
     bed.check_data("the file holds what was read into its mapping", ON_THE_MEDIA, &found)
 }
 
