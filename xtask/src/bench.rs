@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::host::command::Command;
+use crate::host::command::{Command, quoted};
 use crate::host::setup;
 use crate::kernel::Kernel;
 use crate::kernel::flavour::Flavour;
@@ -144,8 +144,9 @@ impl Options {
         let smp = (self.smp != NonZeroU32::MIN).then(|| format!("--smp {}", self.smp));
         let icount = self.icount.then(|| "--icount".to_owned());
         let seed = self.seed.map(|seed| format!("--seed {seed}"));
+        let patches = self.kernel.patches.iter().map(|patch| format!("--patch {}", quoted(patch)));
         let all = [series, flavour, accel, isolation, smp, icount, seed];
-        all.into_iter().flatten().collect::<Vec<_>>().join(" ")
+        all.into_iter().flatten().chain(patches).collect::<Vec<_>>().join(" ")
     }
 }
 

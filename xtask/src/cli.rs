@@ -161,12 +161,16 @@ Fails, as a run does, if a cell did not do what is demanded; and if a cell is mi
     #[command(after_help = "Examples:
   cargo xtask kernel                        build the default kernel, unless the cache has it
   cargo xtask kernel --series 7.2           build another series
-  cargo xtask kernel --series 7.3 --update  pin the newest package of a series")]
+  cargo xtask kernel --series 7.3 --update  pin the newest package of a series
+  cargo xtask kernel --patch direct-io-leaks-trimmed-pins
+                                            build it with one of xtask/kernel/patches, or with a file of yours
+
+Other commands take --patch too: a cell that shows a finding says on a kernel with its fix that it holds.")]
     Kernel {
         #[command(flatten)]
         choice: kernel::Choice,
         /// Pin the newest package of the series instead of building.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "patches")]
         update: bool,
     },
     /// Build the kernel module pinblk.

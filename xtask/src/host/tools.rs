@@ -56,6 +56,7 @@ pub const TOOLS: &[Tool] = &[
     required("dpkg-deb", VERSION, "dpkg", "unpacking the kernel's source"),
     required("tar", VERSION, "tar", "unpacking the kernel's source"),
     required("xz", VERSION, "xz-utils", "unpacking the kernel's source"),
+    required("patch", VERSION, "patch", "kernels with patches"),
     required("make", VERSION, "make", "the kernel's build"),
     at_least("gcc", VERSION, "8.1.0", "gcc", "the kernel's compiler"),
     at_least("ld", VERSION, "2.30.0", "binutils", "the kernel's linker"),

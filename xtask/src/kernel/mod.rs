@@ -16,6 +16,7 @@ mod config;
 pub mod flavour;
 mod lock;
 mod output;
+mod patch;
 mod source;
 
 /// Which kernel a command works with.
@@ -28,6 +29,9 @@ pub struct Choice {
     /// How it is configured.
     #[arg(long, value_enum, default_value_t, value_name = "FLAVOUR")]
     pub flavour: Flavour,
+    /// A patch of its source: a file, or a name of xtask/kernel/patches; may be repeated. Builds another kernel
+    #[arg(long = "patch", value_name = "FILE|NAME")]
+    pub patches: Vec<String>,
 }
 
 /// A kernel that was built.
@@ -59,7 +63,7 @@ impl Kernel {
 
 /// Finds the chosen kernel in the cache, or gets its source and builds it.
 pub fn ensure(choice: &Choice) -> Result<Kernel> {
-    let source = source::ensure(choice.series.as_deref())?;
+    let source = patch::apply(source::ensure(choice.series.as_deref())?, &choice.patches)?;
     build::ensure(&source, choice.flavour, Toolchain::ensure(choice.flavour)?)
 }
 
