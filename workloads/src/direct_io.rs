@@ -48,19 +48,8 @@ const WRITTEN_DIRECTLY: &[Setup] = &[
 const NO_FILE: NotOn = (&[Setup::None], "there is no file to read or write");
 const NO_DISK: NotOn = (&[Setup::Tmpfs], "tmpfs accepts O_DIRECT, and copies");
 const BLOCKS: NotOn = (Setup::LARGE_BLOCK, "a buffer of whole pages is aligned to any block");
-const FUSE_HAS_ITS_OWN: NotOn = (
-    &[
-        Setup::FuseDirectExt4,
-        Setup::FuseDirectXfs,
-        Setup::FuseWritebackExt4,
-        Setup::FuseWritebackXfs,
-        Setup::FuseRingExt4,
-        Setup::FuseRingXfs,
-        Setup::FuseZeroCopyExt4,
-        Setup::FuseZeroCopyXfs,
-    ],
-    "FUSE takes the client's pages itself: fuse_dio_write and fuse_dio_read",
-);
+const FUSE_HAS_ITS_OWN: NotOn =
+    (Setup::FUSE, "FUSE takes the client's pages itself: fuse_dio_write and fuse_dio_read");
 const NOT_READ_DIRECTLY: &[NotOn] = &[
     NO_FILE,
     NO_DISK,
