@@ -322,6 +322,11 @@ impl Bed {
         self.site.unmount()
     }
 
+    /// Mounts it again.
+    pub fn mount(&mut self) -> Result<()> {
+        self.site.mount().map(|()| self.is_mounted = true)
+    }
+
     /// Says that the scenario took the disk away: its filesystem cannot be checked at the end.
     pub fn lose_disk(&mut self) {
         self.is_diskless = true;
@@ -347,12 +352,8 @@ impl Bed {
             let text = format!("{} finds the unmounted filesystem clean", checked.program);
             self.check_that(&text, checked.complaint.is_none(), || checked.complaint.unwrap_or_default())?;
         }
-        match self.known.first() {
-            Some((words, _)) => {
-                Err(Error::Unexpected(format!("it never checked what is known not to hold: {words}")))
-            }
-            None => Ok(()),
-        }
+        let never = |words| Error::Unexpected(format!("it never checked what is known not to hold: {words}"));
+        self.known.first().map_or(Ok(()), |(words, _)| Err(never(words)))
     }
 
     /// What has been counted until now belongs to no step.
