@@ -2,6 +2,9 @@
 
 //! `/sys/kernel/config/pinblk`: disks are made, set up, powered and removed there.
 
+#[cfg(before_7_3)]
+// configfs_attrs! has it by this name.
+use crate::THIS_MODULE;
 use crate::{
     disk::Disk,
     disks::{

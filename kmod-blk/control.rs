@@ -44,6 +44,7 @@ use crate::{
     logic::sectors::PAGE_SIZE,
     pending::Pending,
     sys::{
+        compat::EPROTO,
         misc::OpenFile,
         open_disk::OpenDisk,
         workqueue::QueueHandle, //

@@ -4,7 +4,8 @@
 
 use crate::{
     abi::DISK_NAME_BYTES,
-    disk::Disk, //
+    disk::Disk,
+    sys::compat::ENAMETOOLONG, //
 };
 use kernel::{
     new_mutex,

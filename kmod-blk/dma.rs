@@ -9,6 +9,7 @@ use crate::{
         Pending, //
     },
     sys::{
+        compat::ECANCELED,
         worker::run_and_wait,
         workqueue::QueueHandle, //
     }, //

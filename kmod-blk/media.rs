@@ -25,10 +25,13 @@ use crate::{
         Store,
         Visit, //
     },
-    sys::bio::{
-        Bio,
-        Operation,
-        Segment, //
+    sys::{
+        bio::{
+            Bio,
+            Operation,
+            Segment, //
+        },
+        compat::EOPNOTSUPP, //
     }, //
 };
 use kernel::{

@@ -5,22 +5,19 @@
 //! What is added at once is read at once: a reader sees all of it or nothing. It sees everything
 //! that was added before it began. What is added meanwhile, by other processors, it may see or not.
 
-use crate::sys::percpu::{
-    Numbers,
-    PerCpu, //
+use crate::sys::{
+    compat::read_barrier,
+    percpu::{
+        Numbers,
+        PerCpu, //
+    }, //
 };
 use kernel::{
     prelude::*,
     processor::cpu_relax,
-    sync::{
-        atomic::{
-            Acquire,
-            Relaxed, //
-        },
-        barrier::{
-            smp_mb,
-            Read, //
-        }, //
+    sync::atomic::{
+        Acquire,
+        Relaxed, //
     }, //
 };
 
@@ -57,7 +54,7 @@ fn read<const N: usize>(local: &Numbers<N>) -> [u64; N] {
         let before = local.sequence.load(Acquire);
         if before % 2 == 0 {
             let numbers = core::array::from_fn(|index| local.numbers[index].load(Relaxed));
-            smp_mb(Read);
+            read_barrier();
             if local.sequence.load(Relaxed) == before {
                 return numbers;
             }

@@ -22,6 +22,13 @@ use crate::{
     },
     look,
     sys::{
+        compat::{
+            EILSEQ,
+            ENODATA,
+            ENOLINK,
+            EOPNOTSUPP,
+            EREMOTEIO, //
+        },
         delayed::{
             Delayed,
             Task, //

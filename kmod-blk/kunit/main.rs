@@ -59,6 +59,7 @@ mod sys {
     pub(crate) mod beside;
     pub(crate) mod bio;
     mod calls;
+    pub(crate) mod compat;
     pub(crate) mod delayed;
     pub(crate) mod event;
     mod ffi;

@@ -24,6 +24,7 @@ use crate::{
             Pin as ByPin, //
         },
         bio::Bio,
+        compat::this_module,
         gendisk::{
             BioDevice,
             GenDisk,
@@ -45,12 +46,10 @@ use crate::{
         Watched,
         PAGES,
         PIN, //
-    },
-    LocalModule, //
+    }, //
 };
 use kernel::{
     impl_has_hr_timer,
-    module::this_module,
     new_mutex,
     prelude::*,
     sync::{
@@ -178,7 +177,7 @@ mod tests {
         let before = watched.counts();
         let keeper = Arc::pin_init(pin_init!(Keeper { kept <- new_mutex!(None) }), GFP_KERNEL)?;
         let disk = disk(&keeper)?;
-        let queue = OwnedQueue::for_reclaim(this_module::<LocalModule>())?;
+        let queue = OwnedQueue::for_reclaim(this_module())?;
         one_by_one(&queue);
         let first = Over::new()?;
         let waited = first.clone();

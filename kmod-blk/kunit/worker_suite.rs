@@ -2,20 +2,17 @@
 
 //! Workers: what they do at once, what they do later, and that nothing of it outlives its owner.
 
-use crate::{
-    sys::{
-        delayed::{
-            Delayed,
-            Task, //
-        },
-        worker::run_and_wait,
-        workqueue::OwnedQueue, //
+use crate::sys::{
+    compat::this_module,
+    delayed::{
+        Delayed,
+        Task, //
     },
-    LocalModule, //
+    worker::run_and_wait,
+    workqueue::OwnedQueue, //
 };
 use core::ptr::from_ref;
 use kernel::{
-    module::this_module,
     prelude::*,
     sync::{
         atomic::{
@@ -80,7 +77,7 @@ impl Task for Long {
 }
 
 fn queue() -> Result<OwnedQueue> {
-    OwnedQueue::for_delays(this_module::<LocalModule>())
+    OwnedQueue::for_delays(this_module())
 }
 
 /// A task that is to run that many times, and what it does.
@@ -175,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_dropped_has_done_all_that_was_queued() -> Result {
-        let queue = OwnedQueue::for_reclaim(this_module::<LocalModule>())?;
+        let queue = OwnedQueue::for_reclaim(this_module())?;
         let witness = Witness::new()?;
         let job = Long(witness.clone());
         queue.handle().try_spawn(GFP_KERNEL, move || {

@@ -13,6 +13,7 @@ use super::{
         Calls,
         PINS_AT_ONCE, //
     },
+    compat::ESTALE,
     pages::Pages,
     process::{
         Charge,

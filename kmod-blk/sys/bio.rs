@@ -3,6 +3,7 @@
 //! A bio that the block layer handed to the driver, and its data page by page.
 
 use super::{
+    compat::bytes_done,
     ffi,
     folio::Page, //
 };
@@ -152,7 +153,7 @@ impl Bio {
         // unless there is no data left.
         Segments {
             entry: table.wrapping_add(iter.bi_idx as usize),
-            done: iter.bi_offset,
+            done: bytes_done(&iter),
             left: if self.has_data() { iter.bi_size } else { 0 },
             is_read: self.operation() == Operation::Read,
             _bio: PhantomData,

@@ -3,8 +3,10 @@
 //! Text files in debugfs that keep the module from being unloaded while they are open, which those of
 //! the kernel crate do not.
 
-use super::ffi;
-use crate::LocalModule;
+use super::{
+    compat::this_module,
+    ffi, //
+};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -12,7 +14,6 @@ use kernel::{
         c_int,
         c_void, //
     },
-    module::this_module,
     prelude::*,
     seq_file::SeqFile,
     sync::Arc, //
@@ -94,7 +95,7 @@ struct Operations<T>(PhantomData<T>);
 
 impl<T: Report> Operations<T> {
     const TABLE: &'static bindings::file_operations = &bindings::file_operations {
-        owner: this_module::<LocalModule>().as_ptr(),
+        owner: this_module().as_ptr(),
         open: Some(Self::open),
         read: Some(bindings::seq_read),
         llseek: Some(bindings::seq_lseek),

@@ -4,12 +4,10 @@
 
 use super::{
     bio::Bio,
+    compat::this_module,
     ffi, //
 };
-use crate::{
-    logic::sectors::SECTOR_SIZE,
-    LocalModule, //
-};
+use crate::logic::sectors::SECTOR_SIZE;
 use core::{
     marker::PhantomData,
     ptr::{
@@ -24,7 +22,6 @@ use kernel::{
         to_result, //
     },
     ffi::c_int,
-    module::this_module,
     prelude::*,
     sync::{
         atomic::{
@@ -225,7 +222,7 @@ impl<T: BioDevice> BlockOperations<T> {
         open: Some(Self::open),
         // While the disk is open or mounted the module cannot be unloaded, not even when the disk
         // has been removed.
-        owner: this_module::<LocalModule>().as_ptr(),
+        owner: this_module().as_ptr(),
         ..pin_init::zeroed()
     };
 

@@ -22,7 +22,7 @@ use kernel::{
     prelude::*, //
 };
 
-const COUNT: usize = 40;
+const COUNT: usize = 39;
 
 unsafe extern "C" {
     /// The same as [`OURS`], by the C compiler.
@@ -42,7 +42,7 @@ macro_rules! offsets {
 const OURS: [(&str, usize); COUNT] = offsets! {
     bio: bi_next bi_bdev bi_opf bi_flags bi_status bi_iter bi_end_io bi_private bi_vcnt bi_io_vec;
     bio_vec: bv_page bv_len bv_offset;
-    bvec_iter: bi_sector bi_size bi_idx bi_offset;
+    bvec_iter: bi_sector bi_size bi_idx;
     block_device: bd_disk bd_queue bd_dev bd_nr_sectors;
     gendisk: disk_name flags fops private_data part0 open_mutex;
     queue_limits: ;

@@ -5,6 +5,7 @@
 //! `kernel::miscdevice` gives an open file nothing but the registration that it was opened
 //! through, so the shared part lives beside the registration.
 
+use super::compat::keep_module;
 use core::{
     pin::Pin,
     ptr::from_ref, //
@@ -49,6 +50,10 @@ impl<T: OpenFile> SharedMiscDevice<T> {
         try_pin_init!(Self {
             shared,
             registration <- MiscDeviceRegistration::register(MiscDeviceOptions { name }),
+        })
+        .pin_chain(|device| {
+            keep_module(&device.registration);
+            Ok(())
         })
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod acquire;
 pub(crate) mod bio;
 pub(crate) mod bio_queue;
 mod calls;
+pub(crate) mod compat;
 pub(crate) mod debugfs;
 pub(crate) mod delayed;
 pub(crate) mod event;

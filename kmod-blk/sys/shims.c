@@ -63,7 +63,6 @@ const size_t pinblk_layout[] = {
 	offsetof(struct bvec_iter, bi_sector),
 	offsetof(struct bvec_iter, bi_size),
 	offsetof(struct bvec_iter, bi_idx),
-	offsetof(struct bvec_iter, bi_offset),
 	sizeof(struct block_device),
 	offsetof(struct block_device, bd_disk),
 	offsetof(struct block_device, bd_queue),
