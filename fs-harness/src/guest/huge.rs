@@ -34,18 +34,8 @@ impl Memory {
             let path = format!("{TRANSPARENT}/{setting}");
             fs::write(&path, value).doing(format!("write {value} to {path}"))?;
         }
-        let twice = NonZeroUsize::new(2 * HUGE).unwrap_or(NonZeroUsize::MIN);
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice replaces no other.
-        let start = unsafe { mman::mmap_anonymous(None, twice, protection, MapFlags::MAP_PRIVATE) }
-            .doing("map anonymous memory for a huge page")?;
-        let aligned = (start.as_ptr() as usize).next_multiple_of(HUGE);
-        let before = aligned - start.as_ptr() as usize;
-        unmap(start, before)?;
-        // SAFETY: the aligned huge page lies within the mapping, and so does its end.
-        let (huge, rest) = unsafe { (start.byte_add(before), start.byte_add(before + HUGE)) };
-        unmap(rest, HUGE - before)?;
-        let memory = Self::of_mapping(huge, HUGE_PAGES);
+        let place = aligned(HUGE)?;
+        let memory = Self::of_mapping(place, HUGE_PAGES);
         memory.advise(MmapAdvise::MADV_HUGEPAGE)?;
         Ok(memory)
     }
@@ -68,6 +58,22 @@ impl Memory {
         };
         Ok(Self::of_mapping(start.doing("map a huge page of hugetlb")?, HUGE_PAGES))
     }
+}
+
+/// Maps anonymous memory where a huge page could begin.
+pub(super) fn aligned(length: usize) -> Result<NonNull<c_void>> {
+    let with_room = NonZeroUsize::new(length + HUGE).unwrap_or(NonZeroUsize::MIN);
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice replaces no other.
+    let start = unsafe { mman::mmap_anonymous(None, with_room, protection, MapFlags::MAP_PRIVATE) }
+        .doing("map anonymous memory where a huge page can begin")?;
+    let place = (start.as_ptr() as usize).next_multiple_of(HUGE);
+    let before = place - start.as_ptr() as usize;
+    unmap(start, before)?;
+    // SAFETY: the place and what is behind it lie within the mapping, and so does its end.
+    let (place, rest) = unsafe { (start.byte_add(before), start.byte_add(before + length)) };
+    unmap(rest, HUGE - before)?;
+    Ok(place)
 }
 
 fn unmap(start: NonNull<c_void>, length: usize) -> Result<()> {

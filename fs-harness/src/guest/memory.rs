@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use nix::sys::mman::{self, MapFlags, MmapAdvise, MsFlags, ProtFlags};
 
 use super::error::{Doing, Result};
+use super::huge;
 use super::range::Range;
 use crate::pattern::Pattern;
 
@@ -48,10 +49,22 @@ impl Memory {
     fn of_file(file: impl AsFd, pages: usize, flags: MapFlags) -> Result<Self> {
         let length = length_of(pages);
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice replaces no other; the bytes
-        // are reached by copies, so the file may change below it.
-        let start = unsafe { mman::mmap(None, length, protection, flags, file, 0) }
-            .doing(format!("map {pages} pages of a file"))?;
+        // How much of a folio one page fault maps depends on where it lies in its page table: at an address
+        // of the kernel's choice that would change with the size of this program.
+        let place = huge::aligned(length.get())?;
+        // SAFETY: it replaces the memory that was mapped just now, and nothing else; the bytes are reached
+        // by copies, so the file may change below it.
+        let start = unsafe {
+            mman::mmap(
+                NonZeroUsize::new(place.as_ptr() as usize),
+                length,
+                protection,
+                flags | MapFlags::MAP_FIXED,
+                file,
+                0,
+            )
+        }
+        .doing(format!("map {pages} pages of a file"))?;
         Ok(Self { start, length })
     }
 
