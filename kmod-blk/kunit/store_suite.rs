@@ -16,6 +16,7 @@ use crate::{
     store::Store,
     sys::{
         bio::Operation,
+        compat::EILSEQ,
         own_bio::{
             memory,
             with_data,

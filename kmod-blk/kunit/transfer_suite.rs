@@ -24,7 +24,10 @@ use crate::{
             Pin as ByPin, //
         },
         bio::Bio,
-        compat::this_module,
+        compat::{
+            this_module,
+            ENODATA, //
+        },
         gendisk::{
             BioDevice,
             GenDisk,

@@ -7,7 +7,6 @@ mod here {
     use crate::LocalModule;
     use kernel::{
         bindings,
-        error::code,
         miscdevice::{
             MiscDevice,
             MiscDeviceRegistration, //
@@ -17,17 +16,7 @@ mod here {
         sync::barrier, //
     };
 
-    pub(crate) use code::{
-        ECANCELED,
-        EILSEQ,
-        ENAMETOOLONG,
-        ENODATA,
-        ENOLINK,
-        EOPNOTSUPP,
-        EPROTO,
-        EREMOTEIO,
-        ESTALE, //
-    };
+    pub(crate) use kernel::error::code::*;
 
     /// This module.
     pub(crate) const fn this_module() -> &'static ThisModule {
