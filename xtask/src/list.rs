@@ -79,9 +79,14 @@ fn exactly(name: &str) -> Option<(Cell, &'static Scenario)> {
     catalogue::cells_of(scenario).find(|(known, _)| *known == cell)
 }
 
-/// The one cell of that name, which may be one of the self-test's, or whose name alone contains it.
+/// The one cell of that name, which may be one of the self-test's, or whose name alone begins with its parts
+/// or contains it: `hold::ext4` is no part of `hold::ext4-1k::pin::observe`.
 pub fn one(name: &str) -> Result<Cell> {
-    let cells = select(&[name.to_owned()])?;
+    let mut cells = select(&[name.to_owned()])?;
+    let parts = format!("{name}::");
+    if cells.iter().any(|(cell, _)| cell.to_string().starts_with(&parts)) {
+        cells.retain(|(cell, _)| cell.to_string().starts_with(&parts));
+    }
     match cells.as_slice() {
         [(cell, _)] => Ok(cell.clone()),
         several => {
@@ -107,6 +112,16 @@ fn listed<'a>(cell: &'a Cell, scenario: &Scenario) -> Listed<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_parts_of_a_name_go_first() {
+        assert_eq!(
+            one("hold_sync_dma_unhold::ext4").unwrap().to_string(),
+            "hold_sync_dma_unhold::ext4::pin::observe"
+        );
+        let error = one("hold_sync_dma_unhold::ext").unwrap_err().to_string();
+        assert!(error.contains("hold_sync_dma_unhold::ext4-1k::pin::observe"), "{error}");
+    }
 
     #[test]
     fn one_cell_is_named_by_its_name_or_by_a_part_that_no_other_has() {
