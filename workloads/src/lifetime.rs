@@ -141,16 +141,26 @@ fn punch_under_hold(bed: &mut Bed) -> Result<()> {
 }
 
 fn migrate_under_hold(bed: &mut Bed) -> Result<()> {
-    let page = bed.anonymous(BEFORE, 1)?;
-    let hold = bed.device().hold(&page, bed.acquisition())?;
+    let memory = bed.anonymous(BEFORE, 1 + NEIGHBOURS)?;
+    let hold = bed.device().hold(memory.pages_of(0, 1), bed.acquisition())?;
     bed.observe("the page is held", Some(&hold))?;
-    let frame = pagemap::frame_of(&page, 0)?;
+    let before = frames_of(&memory)?;
     fs::write("/proc/sys/vm/compact_memory", "1").doing("compact memory")?;
     bed.observe("memory was compacted", Some(&hold))?;
-    bed.check("the page is where it was", pagemap::frame_of(&page, 0)? == frame)?;
+    let after = frames_of(&memory)?;
+    bed.check("the page is where it was", after[0] == before[0])?;
+    let moved = (1..=NEIGHBOURS).any(|page| after[page] != before[page]);
+    bed.check("pages beside it that nobody holds were moved", moved)?;
     hold.dma(0, &BY_DEVICE.bytes(0, PAGE))?;
-    bed.check_data("the process sees what the device wrote", BY_DEVICE, &page.bytes())?;
+    bed.check_data("the process sees what the device wrote", BY_DEVICE, &memory.bytes_of(0..PAGE))?;
     hold.release(Release::Clean)
+}
+
+/// Pages beside the one that is held.
+const NEIGHBOURS: usize = 63;
+
+fn frames_of(memory: &Memory) -> Result<Vec<u64>> {
+    (0..=NEIGHBOURS).map(|page| pagemap::frame_of(memory, page)).collect()
 }
 
 fn umount_under_hold(bed: &mut Bed) -> Result<()> {
