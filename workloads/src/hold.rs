@@ -2,13 +2,11 @@
 
 //! A page of a file is held by a device over its writeback: the heart of the matter.
 
-use std::time::{Duration, Instant};
-
 use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Hold, Path, Release, Take};
 use fs_harness::guest::file::TestFile;
 use fs_harness::guest::memory::Memory;
-use fs_harness::guest::{Bed, Result};
+use fs_harness::guest::{Bed, Result, held_page};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Direction, Step};
 use nix::errno::Errno;
@@ -40,9 +38,6 @@ const MISSED: &[Violated] = &[Violated {
 }];
 
 const WRITTEN_AGAIN: &str = "fsync wrote the page again, no longer pinned";
-
-/// How long a page may stay dirty through one fsync after another.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const NOT: &[NotOn] = &[
     (&[Setup::None], "there is no file to write back"),
@@ -112,17 +107,7 @@ fn released_dirty(bed: &mut Bed) -> Result<()> {
 
 /// Asks again and again to make the file durable, until its page is written.
 pub(crate) fn fsync_until_written(bed: &mut Bed, file: &TestFile) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut written = false;
-    while !written && Instant::now() < deadline {
-        file.fsync()?;
-        written = bed
-            .traffic()?
-            .iter()
-            .any(|traffic| traffic.direction == Direction::Write && traffic.class == Class::PageCache);
-    }
-    // Who wrote it may be somebody else, who is not done yet: this waits for that.
-    file.fsync()?;
+    let written = held_page::fsync_until_written(bed, &file.buffered()?)?;
     bed.observe("some later fsync returned", None)?;
     bed.check("some later fsync wrote the page", written)
 }

@@ -87,6 +87,8 @@ pub fn fsync_until_written(bed: &Bed, file: &File) -> Result<bool> {
     while Instant::now() < deadline {
         fsync(file)?;
         if is_data_written(bed)? {
+            // Who wrote it may be somebody else, who is not done yet: this waits for that.
+            fsync(file)?;
             return Ok(true);
         }
     }
