@@ -86,6 +86,24 @@ pub type NotOn = (&'static [Setup], &'static str);
 pub(crate) const LARGE_BLOCK: NotOn =
     (Setup::LARGE_BLOCK, "the size of the logical block changes nothing here");
 
+/// Where a file can be mapped shared, and what is written there has to be written back.
+pub(crate) const MAPPED: &[Setup] = &[
+    Setup::Bdev,
+    Setup::Ext4,
+    Setup::Ext4Small,
+    Setup::Ext4Journal,
+    Setup::Xfs,
+    Setup::XfsStable,
+    Setup::Btrfs,
+    Setup::BtrfsNoDataSum,
+    Setup::F2fs,
+    Setup::Vfat,
+    Setup::FuseWritebackExt4,
+    Setup::FuseWritebackXfs,
+    Setup::FusePassthroughExt4,
+    Setup::FusePassthroughXfs,
+];
+
 /// Why a scenario with memory alone runs on the setup `none` only.
 pub(crate) const NO_FILE: &[NotOn] = &[
     (&[Setup::Bdev], "anonymous memory only: no device takes part"),

@@ -19,7 +19,7 @@ const SOURCE: &str = "block/bio.c: bio_iov_iter_get_pages(), __bio_release_pages
 const BOUNCE: &str = "fs/xfs/xfs_file.c: mapping_stable_writes(); block/bio.c: bio_iov_iter_bounce()";
 
 /// Where the pages of a direct read's buffer are those of the bios.
-const READ_DIRECTLY: &[Setup] = &[
+pub(crate) const READ_DIRECTLY: &[Setup] = &[
     Setup::Bdev,
     Setup::Ext4,
     Setup::Ext4Small,

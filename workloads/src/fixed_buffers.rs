@@ -15,7 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::ProtFlags;
 use nix::unistd::ftruncate;
 
-use crate::catalogue::{LARGE_BLOCK, NO_FILE, NotOn, Scenario};
+use crate::catalogue::{LARGE_BLOCK, MAPPED, NO_FILE, NotOn, Scenario};
 
 const FILLED: Pattern = Pattern(1);
 const PAGES: usize = 16;
@@ -25,24 +25,6 @@ const HUGE: u64 = 512;
 const SOURCE: &str =
     "io_uring/memmap.c: io_pin_pages(); io_uring/rsrc.c: io_sqe_buffer_register(), io_release_ubuf()";
 const COALESCED: &str = "io_uring/rsrc.c: io_check_coalesce_buffer(), io_coalesce_buffer()";
-
-/// Where a shared mapping of a file has to be written back.
-const WRITTEN_BACK: &[Setup] = &[
-    Setup::Bdev,
-    Setup::Ext4,
-    Setup::Ext4Small,
-    Setup::Ext4Journal,
-    Setup::Xfs,
-    Setup::XfsStable,
-    Setup::Btrfs,
-    Setup::BtrfsNoDataSum,
-    Setup::F2fs,
-    Setup::Vfat,
-    Setup::FuseWritebackExt4,
-    Setup::FuseWritebackXfs,
-    Setup::FusePassthroughExt4,
-    Setup::FusePassthroughXfs,
-];
 
 const NO_MAPPING: &[NotOn] = &[
     (&[Setup::None], "there is no file"),
@@ -102,7 +84,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         row: Some(29),
         about: "A shared mapping of a file that is written back cannot be registered, written to or not.",
         source: "mm/gup.c: writable_file_mapping_allowed(), gup_fast_pte_range()",
-        setups: WRITTEN_BACK,
+        setups: MAPPED,
         not: NO_MAPPING,
         run: refuse_shared,
         ..Scenario::PLAIN

@@ -15,7 +15,7 @@ use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Direction};
 
 use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario, Violated};
-use crate::direct_io::miscounted_on_vfat;
+use crate::direct_io::{READ_DIRECTLY, miscounted_on_vfat};
 
 const ON_THE_MEDIA: Pattern = Pattern(1);
 const IN_THE_BUFFER: Pattern = Pattern(2);
@@ -46,18 +46,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         row: Some(33),
         about: "A process forks while a direct read into its page is in flight, and writes to the page: it sees what the device wrote, since the page was pinned.",
         source: "mm/memory.c: copy_present_page(); include/linux/rmap.h: folio_try_dup_anon_rmap_pte()",
-        setups: &[
-            Setup::Bdev,
-            Setup::Ext4,
-            Setup::Ext4Small,
-            Setup::Xfs,
-            Setup::Btrfs,
-            Setup::BtrfsNoDataSum,
-            Setup::F2fs,
-            Setup::Vfat,
-            Setup::FusePassthroughExt4,
-            Setup::FusePassthroughXfs,
-        ],
+        setups: READ_DIRECTLY,
         not: &[
             NO_FILE,
             (&[Setup::XfsStable], "the bio carries a copy: dio_read_stable"),

@@ -12,28 +12,11 @@ use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::Counted;
 
-use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario, Violated, Why};
+use crate::catalogue::{LARGE_BLOCK, MAPPED, NotOn, Scenario, Violated, Why};
 use crate::direct_io::miscounted_on_vfat;
 
 const BEFORE: Pattern = Pattern(1);
 const PAGES: usize = 4;
-
-const MAPPED: &[Setup] = &[
-    Setup::Bdev,
-    Setup::Ext4,
-    Setup::Ext4Small,
-    Setup::Ext4Journal,
-    Setup::Xfs,
-    Setup::XfsStable,
-    Setup::Btrfs,
-    Setup::BtrfsNoDataSum,
-    Setup::F2fs,
-    Setup::Vfat,
-    Setup::FuseWritebackExt4,
-    Setup::FuseWritebackXfs,
-    Setup::FusePassthroughExt4,
-    Setup::FusePassthroughXfs,
-];
 
 const NOT: &[NotOn] = &[
     (&[Setup::None], "there is no file to write"),
