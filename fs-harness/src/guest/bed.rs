@@ -11,7 +11,7 @@ use nix::kmod::{DeleteModuleFlags, delete_module};
 use pinblk_abi as abi;
 
 use super::agent::prepare;
-use super::caches::{drain_lru, drop_caches};
+use super::caches::drain_lru;
 use super::counters::{Counters, Disagreement};
 use super::device::{Bios, Device, Gate, Hold, Stage};
 use super::disk::Disk;
@@ -142,16 +142,17 @@ impl Bed {
     /// A file of whole pages that holds `pattern`, on the media and not in the page cache.
     pub fn file(&mut self, name: &str, pattern: Pattern, pages: usize) -> Result<TestFile> {
         let backing = self.site.backing(name)?;
-        let made = TestFile::new(backing.clone(), pages);
+        let made = TestFile::new(self.site.path(name)?, backing.clone(), pages);
         let mut options = fs::File::options();
         options.write(true).create(!self.cell.setup.is_bare_disk());
         let mut file = options.open(&backing).doing(format!("make {}", backing.display()))?;
-        file.write_all(&pattern.bytes(0, made.length())).doing(format!("write {}", backing.display()))?;
-        file.sync_all().doing(format!("fsync {}", backing.display()))?;
-        drop(file);
-        drop_caches()?;
+        let written = file.write_all(&pattern.bytes(0, made.length())).and_then(|()| file.sync_all());
+        written.doing(format!("write and fsync {}", backing.display()))?;
+        if self.disk().is_some() {
+            made.evict()?;
+        }
         self.restart_counting()?;
-        Ok(TestFile::new(self.site.path(name)?, pages))
+        Ok(made)
     }
 
     /// Anonymous memory of single pages, filled and thereby touched.
@@ -298,7 +299,7 @@ impl Bed {
     /// The file's bytes from the media: all clean page cache is dropped first. Ends a step, and
     /// checks that the device was read.
     pub fn read_back(&mut self, file: &TestFile) -> Result<Vec<u8>> {
-        drop_caches()?;
+        file.evict()?;
         let bytes = file.bytes()?;
         let step = self.observe("read back after dropping caches", None)?;
         let is_data =

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 
+use super::caches::drop_caches;
 use super::error::{Doing, Result};
 use super::io::{self, Interface};
 use super::memory::{Memory, PAGE};
@@ -21,12 +22,19 @@ const FIBMAP: u64 = 1;
 /// A file on the setup under test.
 pub struct TestFile {
     path: PathBuf,
+    /// The same on the filesystem that has it on a disk: below FUSE another path.
+    backing: PathBuf,
     pages: usize,
 }
 
 impl TestFile {
-    pub(crate) fn new(path: PathBuf, pages: usize) -> Self {
-        Self { path, pages }
+    pub(crate) fn new(path: PathBuf, backing: PathBuf, pages: usize) -> Self {
+        Self { path, backing, pages }
+    }
+
+    /// Has none of it in the page cache, which loses all that is clean and not mapped.
+    pub(crate) fn evict(&self) -> Result<()> {
+        drop_caches(&self.backing, self.length() as u64)
     }
 
     /// Bytes of it that the scenario uses.
