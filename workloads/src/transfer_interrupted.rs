@@ -14,14 +14,12 @@ use fs_harness::guest::device::{Bios, Device, Ended, OpenDisk, Stage};
 use fs_harness::guest::disk::Disk;
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::memory::{Memory, PAGE};
+use fs_harness::guest::processor::{run_by_turns, run_first, stay_on_one_processor};
 use fs_harness::guest::range::Range;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::record::Direction;
 use nix::errno::Errno;
-use nix::libc;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
-use nix::unistd::Pid;
 
 use crate::catalogue::Scenario;
 use crate::transfer::{EVERY_MODE, ONLY_BDEV};
@@ -129,29 +127,6 @@ fn begin(disk: &OpenDisk, direction: Direction, memory: &[Range], acquisition: A
 
 fn is_part(ended: Ended) -> bool {
     (1..MOST as u64).contains(&ended.bytes)
-}
-
-/// From now on the scenario runs on the first processor only, and so do the children that it forks.
-fn stay_on_one_processor() -> Result<()> {
-    let mut first = CpuSet::new();
-    first.set(0).and_then(|()| sched_setaffinity(Pid::from_raw(0), &first)).doing("stay on one processor")
-}
-
-/// From now on the scenario runs before all who have no such priority, its children too.
-fn run_first() -> Result<()> {
-    schedule(libc::SCHED_FIFO, 1)
-}
-
-/// From now on it runs by turns with all others.
-fn run_by_turns() -> Result<()> {
-    schedule(libc::SCHED_OTHER, 0)
-}
-
-fn schedule(policy: i32, priority: i32) -> Result<()> {
-    let parameters = libc::sched_param { sched_priority: priority };
-    // SAFETY: the structure is there, and whole.
-    let answer = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
-    Errno::result(answer).doing("change the scenario's priority").map(drop)
 }
 
 fn disk_of(bed: &Bed) -> Result<&'static Disk> {

@@ -32,6 +32,7 @@ pub mod kmsg;
 pub mod loopback;
 pub mod memory;
 pub mod pagemap;
+pub mod processor;
 pub mod range;
 pub mod scenario;
 pub mod site;
