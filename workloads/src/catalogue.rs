@@ -68,6 +68,12 @@ impl Scenario {
         let of_cell = self.known.iter().filter(|violated| violated.on.contains(&cell.setup));
         of_cell.map(|violated| (violated.check, violated.why.known())).collect()
     }
+
+    /// Why it does not run on a setup; none where it does.
+    pub fn why_not(&self, setup: Setup) -> Option<&'static str> {
+        let reasons = if self.setups.contains(&setup) { &[] } else { self.not };
+        reasons.iter().find(|(not, _)| not.contains(&setup)).map(|(_, why)| *why)
+    }
 }
 
 impl Why {

@@ -116,7 +116,12 @@ Everything is measured by turns, one guest at a time. Prints a table in Markdown
 Random reads and writes of 4 KiB and 1 MiB, one at a time and 32, on disks with no write cache and on one of
 pinblk with it, all by turns. Prints a table in Markdown; docs/benchmarks.md has some.")]
     BenchDisks(disks::Arguments),
-    /// List the cells; touches nothing.
+    /// List the cells, and why there are no others; touches nothing.
+    #[command(after_help = "Examples:
+  cargo xtask list                           what each scenario validates, and its cells
+  cargo xtask list --explain hold_sync       its source, and why it does not run elsewhere
+  cargo xtask list --explain ::vfat::        what runs on vfat, and why the rest does not
+  cargo xtask list --json | jq -r '.[].name' the names of all cells")]
     List(list::Arguments),
     /// Spread the cells over machines by how long they took.
     #[command(after_help = "Examples:

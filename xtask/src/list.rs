@@ -2,12 +2,16 @@
 
 //! `cargo xtask list`: the catalogue. It is code: nothing is touched.
 
-use crate::say;
+mod explain;
+
 use anyhow::{Context, Result, bail};
-use comfy_table::{ContentArrangement, Table, presets};
 use fs_harness::cell::{Cell, Setup};
+use fs_harness::record::Known;
 use serde::Serialize;
+use textwrap::{Options, WordSplitter};
 use workloads::catalogue::{self, Scenario};
+
+use crate::{say, tty};
 
 /// Which cells, and how to show them.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,7 +19,10 @@ pub struct Arguments {
     /// Substrings of cell names [default: all cells]
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
-    /// Print an array of objects
+    /// Say of each scenario where its expectation comes from, and why it does not run elsewhere
+    #[arg(long)]
+    explain: bool,
+    /// Print an array of objects: one for each cell, or with --explain for each scenario
     #[arg(long)]
     json: bool,
 }
@@ -30,24 +37,60 @@ struct Listed<'a> {
     policy: &'a str,
     about: &'a str,
     source: &'a str,
+    known: Vec<KnownViolation<'a>>,
+}
+
+/// A check of a cell that is known to be violated.
+#[derive(Serialize)]
+struct KnownViolation<'a> {
+    check: &'a str,
+    why: Known,
 }
 
 /// Lists the cells that the arguments name.
 pub fn main(arguments: &Arguments) -> Result<()> {
+    if arguments.explain {
+        return explain::main(&arguments.filters, arguments.json);
+    }
     let cells = select(&arguments.filters)?;
     if arguments.json {
-        let rows: Vec<Listed<'_>> = cells.iter().map(|(cell, scenario)| listed(cell, scenario)).collect();
-        say!("{}", serde_json::to_string_pretty(&rows).context("turn the catalogue into JSON")?);
-        return Ok(());
+        return say_json(&cells.iter().map(|(cell, scenario)| listed(cell, scenario)).collect::<Vec<_>>());
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["cell", "what it validates"]);
-    for (cell, scenario) in &cells {
-        table.add_row([cell.to_string(), scenario.about.to_owned()]);
-    }
-    say!("{table}");
+    say!("{}", by_scenario(&cells, width()).trim_end());
     Ok(())
+}
+
+/// Columns to write in: those of the terminal, if it is one. Who reads by a program gets whole lines.
+fn width() -> usize {
+    tty::size().map_or(usize::MAX, |size| usize::from(size.columns))
+}
+
+/// The words in so many columns, with what stands before the first line and before the others. Names stay whole.
+fn wrapped(words: &str, width: usize, first: &str, others: &str) -> String {
+    let options = Options::new(width)
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .initial_indent(first)
+        .subsequent_indent(others);
+    textwrap::fill(words, options) + "\n"
+}
+
+fn say_json(rows: &impl Serialize) -> Result<()> {
+    say!("{}", serde_json::to_string_pretty(rows).context("turn the catalogue into JSON")?);
+    Ok(())
+}
+
+/// What each scenario validates, and below it its cells, each on a line of its own.
+fn by_scenario(cells: &[(Cell, &'static Scenario)], width: usize) -> String {
+    let mut text = String::new();
+    for group in cells.chunk_by(|(one, _), (other, _)| one.scenario == other.scenario) {
+        text += &wrapped(group[0].1.about, width, "", "");
+        for (cell, _) in group {
+            text.extend(["  ", &cell.to_string(), "\n"]);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// The cells that the filters name, among them those of the self-test where a filter is the whole name of
@@ -57,12 +100,7 @@ pub fn select(filters: &[String]) -> Result<Vec<(Cell, &'static Scenario)>> {
         filters.iter().cloned().partition(|filter| exactly(filter).is_none());
     for filter in &parts {
         if catalogue::matching(std::slice::from_ref(filter)).is_empty() {
-            let setups: Vec<&str> = Setup::ALL.iter().map(|setup| setup.name()).collect();
-            bail!(
-                "no cell's name contains '{filter}'; names are scenario::setup::acquisition::policy, with setups {}: \
-                 `cargo xtask list` shows them all",
-                setups.join(", ")
-            );
+            bail!(nothing_matches(filter));
         }
     }
     let named: Vec<(Cell, &Scenario)> = named.iter().filter_map(|name| exactly(name)).collect();
@@ -70,6 +108,15 @@ pub fn select(filters: &[String]) -> Result<Vec<(Cell, &'static Scenario)>> {
     let matching = if only_named { Vec::new() } else { catalogue::matching(&parts) };
     let others = named.into_iter().filter(|(cell, _)| !matching.iter().any(|(found, _)| found == cell));
     Ok(matching.iter().cloned().chain(others).collect())
+}
+
+fn nothing_matches(filter: &str) -> String {
+    let setups: Vec<&str> = Setup::ALL.iter().map(|setup| setup.name()).collect();
+    format!(
+        "no cell's name contains '{filter}'; names are scenario::setup::acquisition::policy, with setups {}: \
+         `cargo xtask list` shows them all",
+        setups.join(", ")
+    )
 }
 
 /// The cell of exactly that name, which may be one of the self-test's.
@@ -106,11 +153,14 @@ fn listed<'a>(cell: &'a Cell, scenario: &Scenario) -> Listed<'a> {
         policy: cell.policy.name(),
         about: scenario.about,
         source: scenario.source,
+        known: scenario.known(cell).into_iter().map(|(check, why)| KnownViolation { check, why }).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -135,6 +185,29 @@ mod tests {
             name("hold_sync_dma_unhold::").unwrap_err().contains("several names; say which of hold_sync")
         );
         assert!(name("pin_order0::ext4::pin::observe").unwrap_err().starts_with("no cell's name contains"));
+    }
+
+    #[test]
+    fn a_terminal_of_80_columns_shows_each_name_on_one_line() {
+        let cells = select(&[]).unwrap();
+        let text = by_scenario(&cells, 80);
+        assert_eq!(text.lines().find(|line| line.chars().count() > 80), None);
+        let lines: HashSet<&str> = text.lines().map(str::trim).collect();
+        for (cell, _) in &cells {
+            assert!(lines.contains(cell.to_string().as_str()), "{cell} is not on a line of its own");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_cell_is_in_its_object() {
+        let (cell, scenario) = &select(&["hold_sync_dma_unhold::btrfs::".to_owned()]).unwrap()[0];
+        let object = serde_json::to_value(listed(cell, scenario)).unwrap();
+        let known = serde_json::json!([{
+            "check": "fsync wrote the page again, no longer pinned",
+            "why": { "finding": "btrfs-fsync-misses-late-dirty" },
+        }]);
+        assert_eq!(object["known"], known);
+        assert_eq!(object["row"], 40);
     }
 
     #[test]
