@@ -8,6 +8,7 @@ use fs_harness::guest::error::Doing;
 use fs_harness::guest::freeze::Frozen;
 use fs_harness::guest::held_page::{self, BY_DEVICE, HeldPage};
 use fs_harness::guest::in_flight::InFlight;
+use fs_harness::guest::processor::{run_by_turns, run_first};
 use fs_harness::guest::{Bed, Result};
 use fs_harness::record::{Class, Direction};
 
@@ -89,7 +90,11 @@ fn late_dirty_while_frozen(bed: &mut Bed) -> Result<()> {
     bed.observe("the filesystem is frozen", Some(&hold))?;
     hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
     hold.release(Release::Dirty)?;
+    // Before the workers of btrfs, which else may come in the middle of fsync: it looks for dirty pages twice. The
+    // kernel's thread that does it is made here, and has the priority of who asks for it.
+    run_first()?;
     let mut fsync = InFlight::fsync(&open)?;
+    run_by_turns()?;
     let over = fsync.wait_until_over_or_asleep_in("percpu_rwsem_wait")?;
     let step = bed.observe("the page is released dirty, and fsync was asked for", None)?;
     let written = step.traffic_of(Direction::Write, Class::PageCache).bytes;
