@@ -110,6 +110,13 @@ pub(crate) const MAPPED: &[Setup] = &[
     Setup::FusePassthroughXfs,
 ];
 
+/// Why no FUSE setup is of those but the ones named there.
+pub(crate) const NOT_MAPPED: NotOn = (Setup::FUSE, "a FUSE file with direct I/O cannot be mapped shared");
+
+/// Where the page cache of a file has large folios.
+pub(crate) const LARGE_FOLIOS: &[Setup] =
+    &[Setup::Ext4, Setup::Ext4Small, Setup::Xfs, Setup::XfsStable, Setup::Btrfs, Setup::BtrfsNoDataSum];
+
 /// Why a scenario with memory alone runs on the setup `none` only.
 pub(crate) const NO_FILE: &[NotOn] = &[
     (&[Setup::Bdev], "anonymous memory only: no device takes part"),

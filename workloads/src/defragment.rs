@@ -26,7 +26,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
         (&[Setup::Bdev], "there is no filesystem"),
         LARGE_BLOCK,
         (&[Setup::Tmpfs], "there is no disk"),
-        (Setup::ON_DISK, "it has no request by which two files exchange places, or refuses it"),
+        (&[Setup::Ext4Journal], "EXT4_IOC_MOVE_EXT refuses data that goes to the journal"),
+        (
+            &[Setup::Btrfs, Setup::BtrfsNoDataSum, Setup::F2fs],
+            "it defragments by dirtying the pages, which are written back elsewhere: hold_sync_dma_unhold",
+        ),
+        (&[Setup::Vfat], "it has no request for it"),
         (Setup::FUSE, "it has no such request"),
     ],
     known: &[forgotten(STAYS), forgotten(SAVED)],

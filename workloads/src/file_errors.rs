@@ -16,19 +16,28 @@ use fs_harness::record::Class;
 use nix::errno::Errno;
 
 use crate::catalogue::{LARGE_BLOCK, Scenario};
+use crate::direct_io::miscounted_on_vfat;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "file_errors",
     about: "An injected error of the sectors of a page reaches who reads it, who writes it past the page cache, and by fsync everybody who had the file open: each once.",
     source: "mm/filemap.c: file_check_and_advance_wb_err(); lib/errseq.c",
-    setups: &[Setup::Ext4, Setup::Xfs],
+    setups: &[Setup::Ext4, Setup::Ext4Small, Setup::Xfs, Setup::F2fs, Setup::Vfat],
     not: &[
         (&[Setup::None], "there is no file"),
         (&[Setup::Bdev], "the errors of a bare disk are in injected_errors"),
         LARGE_BLOCK,
         (&[Setup::Tmpfs], "there is no disk that fails"),
-        (Setup::ON_DISK, "how errors reach who uses a file is shown by ext4 and xfs"),
+        (
+            &[Setup::Ext4Journal, Setup::XfsStable, Setup::Btrfs],
+            "which sectors to fail is found by a direct write, and its direct writes carry copies or are none",
+        ),
+        (&[Setup::BtrfsNoDataSum], "it writes to other sectors each time, and these are good"),
         (Setup::FUSE, "the errors are those of what is below"),
+    ],
+    known: &[
+        miscounted_on_vfat("the kernel and the driver count the same pins"),
+        miscounted_on_vfat("every pin is released"),
     ],
     run: file_errors,
     ..Scenario::PLAIN
@@ -95,7 +104,16 @@ fn error_lines(setup: Setup) -> &'static [&'static str] {
             "EXT4-fs warning (device pinblk0): ext4_end_bio:",
             "Buffer I/O error on device pinblk0, logical block",
         ],
-        _ => &["pinblk0: writeback error on inode"],
+        // One line for each of the four blocks of the page.
+        Setup::Ext4Small => &[
+            "EXT4-fs warning (device pinblk0): ext4_end_bio:",
+            "Buffer I/O error on device pinblk0, logical block",
+            "Buffer I/O error on device pinblk0, logical block",
+            "Buffer I/O error on device pinblk0, logical block",
+            "Buffer I/O error on device pinblk0, logical block",
+        ],
+        Setup::Xfs => &["pinblk0: writeback error on inode"],
+        _ => &[],
     }
 }
 

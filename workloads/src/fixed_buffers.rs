@@ -15,7 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::ProtFlags;
 use nix::unistd::ftruncate;
 
-use crate::catalogue::{LARGE_BLOCK, MAPPED, NO_FILE, NotOn, Scenario};
+use crate::catalogue::{LARGE_BLOCK, MAPPED, NO_FILE, NOT_MAPPED, NotOn, Scenario};
 
 const FILLED: Pattern = Pattern(1);
 const PAGES: usize = 16;
@@ -30,7 +30,31 @@ const NO_MAPPING: &[NotOn] = &[
     (&[Setup::None], "there is no file"),
     LARGE_BLOCK,
     (&[Setup::Tmpfs], "its pages are memory and written back nowhere: uring_fixed_memfd"),
-    (Setup::FUSE, "a FUSE file with direct I/O cannot be mapped shared"),
+    NOT_MAPPED,
+];
+
+/// Where a file can be mapped privately, and is on a disk.
+const FILES: &[Setup] = &[
+    Setup::Bdev,
+    Setup::Ext4,
+    Setup::Ext4Small,
+    Setup::Ext4Journal,
+    Setup::Xfs,
+    Setup::XfsStable,
+    Setup::Btrfs,
+    Setup::BtrfsNoDataSum,
+    Setup::F2fs,
+    Setup::Vfat,
+    Setup::FuseDirectExt4,
+    Setup::FuseDirectXfs,
+    Setup::FuseWritebackExt4,
+    Setup::FuseWritebackXfs,
+    Setup::FusePassthroughExt4,
+    Setup::FusePassthroughXfs,
+    Setup::FuseRingExt4,
+    Setup::FuseRingXfs,
+    Setup::FuseZeroCopyExt4,
+    Setup::FuseZeroCopyXfs,
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -94,13 +118,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         row: Some(30),
         about: "A private mapping of a file can be registered: what is pinned are copies of the process's own.",
         source: "mm/gup.c: check_vma_flags(), faultin_page(); mm/memory.c: do_cow_fault()",
-        setups: &[Setup::Bdev, Setup::Ext4, Setup::Xfs, Setup::Btrfs, Setup::F2fs, Setup::Vfat],
+        setups: FILES,
         not: &[
             (&[Setup::None], "there is no file"),
             LARGE_BLOCK,
-            (&[Setup::Tmpfs], "what is registered is anonymous memory, wherever it was copied from"),
-            (Setup::ON_DISK, "it copies as it does with other blocks and options"),
-            (Setup::FUSE, "what is registered is anonymous memory, wherever it was copied from"),
+            (&[Setup::Tmpfs], "there is no disk on which the file could be as it was"),
         ],
         run: register_private,
         ..Scenario::PLAIN

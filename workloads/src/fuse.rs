@@ -21,18 +21,43 @@ const RELEASED: Counted = Counted { acquired: 0, released: PAGES as u64 };
 const IN_THE_FILE: Pattern = Pattern(1);
 const IN_THE_BUFFER: Pattern = Pattern(2);
 
-const DIRECT: &[Setup] =
-    &[Setup::FuseDirectExt4, Setup::FuseDirectXfs, Setup::FuseRingExt4, Setup::FuseRingXfs];
+/// Where a direct request of the client takes the client's pages, which the daemon gets a copy of.
+const DIRECT: &[Setup] = &[
+    Setup::FuseDirectExt4,
+    Setup::FuseDirectXfs,
+    Setup::FuseWritebackExt4,
+    Setup::FuseWritebackXfs,
+    Setup::FuseRingExt4,
+    Setup::FuseRingXfs,
+];
 
 const ZERO_COPY: &[Setup] = &[Setup::FuseZeroCopyExt4, Setup::FuseZeroCopyXfs];
 
-const NOT_FUSE: &[NotOn] = &[
-    (&[Setup::None], "there is no file to read or write"),
-    (&[Setup::Bdev], "not a FUSE filesystem"),
+const PASSTHROUGH: &[Setup] = &[Setup::FusePassthroughExt4, Setup::FusePassthroughXfs];
+
+const NO_FILE: NotOn = (&[Setup::None], "there is no file to read or write");
+const NO_FUSE: &str = "not a FUSE filesystem";
+const BARE: NotOn = (&[Setup::Bdev, Setup::Tmpfs], NO_FUSE);
+const NOT_ABOVE: NotOn = (Setup::ON_DISK, NO_FUSE);
+const BY_THE_ONE_BELOW: NotOn =
+    (PASSTHROUGH, "the filesystem below takes the client's pages: dio_write_anon and dio_read_anon");
+
+const NOT_COPIED: &[NotOn] = &[
+    NO_FILE,
+    BARE,
     LARGE_BLOCK,
-    (&[Setup::Tmpfs], "not a FUSE filesystem"),
-    (Setup::ON_DISK, "not a FUSE filesystem"),
-    (Setup::FUSE, "the client's pages are not taken by FUSE, or stay in a page cache of their own"),
+    NOT_ABOVE,
+    BY_THE_ONE_BELOW,
+    (ZERO_COPY, "the client's pages reach the device: fuse_zerocopy_write and fuse_zerocopy_read"),
+];
+
+const NOT_WITHOUT_COPIES: &[NotOn] = &[
+    NO_FILE,
+    BARE,
+    LARGE_BLOCK,
+    NOT_ABOVE,
+    BY_THE_ONE_BELOW,
+    (DIRECT, "the daemon gets a copy: fuse_dio_write and fuse_dio_read"),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -42,7 +67,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A write to a FUSE file with direct I/O pins the client's buffer, whose pages never reach the device.",
         source: "fs/fuse/file.c: fuse_get_user_pages(), fuse_release_user_pages()",
         setups: DIRECT,
-        not: NOT_FUSE,
+        not: NOT_COPIED,
         run: write,
         ..Scenario::PLAIN
     },
@@ -52,7 +77,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A read of a FUSE file with direct I/O pins the client's buffer, whose pages never reach the device.",
         source: "fs/fuse/file.c: fuse_get_user_pages(), fuse_release_user_pages()",
         setups: DIRECT,
-        not: NOT_FUSE,
+        not: NOT_COPIED,
         run: read,
         ..Scenario::PLAIN
     },
@@ -62,7 +87,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A write to a FUSE file whose daemon has the client's pages as a buffer of its ring: the daemon's own direct write takes these pages to the device. The client's pin is their only pin.",
         source: "fs/fuse/dev_uring.c: fuse_uring_set_up_zero_copy(), fuse_zero_copy_release()",
         setups: ZERO_COPY,
-        not: NOT_FUSE,
+        not: NOT_WITHOUT_COPIES,
         run: write_without_copies,
         ..Scenario::PLAIN
     },
@@ -72,7 +97,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "A read of a FUSE file whose daemon has the client's pages as a buffer of its ring: the device fills these pages by the daemon's own direct read.",
         source: "fs/fuse/dev_uring.c: fuse_uring_set_up_zero_copy(), fuse_zero_copy_release()",
         setups: ZERO_COPY,
-        not: NOT_FUSE,
+        not: NOT_WITHOUT_COPIES,
         run: read_without_copies,
         ..Scenario::PLAIN
     },
@@ -81,7 +106,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 fn write(bed: &mut Bed) -> Result<()> {
     let file = bed.file("data", IN_THE_FILE, PAGES)?;
     let buffer = bed.anonymous(IN_THE_BUFFER, PAGES)?;
-    let client = file.buffered()?;
+    let client = file.direct()?;
     io::write(Interface::Syscall, &client, &buffer)?;
     let written = bed.observe("the client's write returned", None)?;
     check_client_pinned_once(bed, &written)?;
@@ -103,7 +128,7 @@ fn write(bed: &mut Bed) -> Result<()> {
 fn read(bed: &mut Bed) -> Result<()> {
     let file = bed.file("data", IN_THE_FILE, PAGES)?;
     let buffer = bed.anonymous(IN_THE_BUFFER, PAGES)?;
-    let client = file.buffered()?;
+    let client = file.direct()?;
     io::read(Interface::Syscall, &client, &buffer)?;
     let step = bed.observe("the client's read returned", None)?;
     check_client_pinned_once(bed, &step)?;

@@ -9,7 +9,7 @@ use fs_harness::guest::memory::Memory;
 use fs_harness::guest::processor::{run_by_turns, run_first};
 use fs_harness::guest::{Bed, Result, held_page};
 use fs_harness::pattern::Pattern;
-use fs_harness::record::{Class, Direction, Step};
+use fs_harness::record::{Direction, Step};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
@@ -21,6 +21,7 @@ const BY_DEVICE: Pattern = Pattern(3);
 
 /// Where a page is clean once fsync has returned.
 const WRITTEN_BACK: &[Setup] = &[
+    Setup::Bdev,
     Setup::Ext4,
     Setup::Ext4Small,
     Setup::Xfs,
@@ -42,11 +43,16 @@ const WRITTEN_AGAIN: &str = "fsync wrote the page again, no longer pinned";
 
 const NOT: &[NotOn] = &[
     (&[Setup::None], "there is no file to write back"),
-    (&[Setup::Ext4Journal], "a page in the journal stays dirty until that is checkpointed"),
-    (&[Setup::Bdev], "what a filesystem does about the page is the question"),
+    (
+        &[Setup::Ext4Journal],
+        "a page in the journal stays dirty until that is checkpointed: journalled_under_pin",
+    ),
     LARGE_BLOCK,
     (&[Setup::Tmpfs], "there is no disk to write back to"),
-    (Setup::FUSE, "the page cache of a FUSE file is written back to its daemon, if it has one"),
+    (
+        Setup::FUSE,
+        "the page cache of a FUSE file is written back to its daemon, if it has one: fuse_late_dirty",
+    ),
 ];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -77,14 +83,27 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "longterm_file",
         about: "A shared mapping of a file cannot be pinned for writing for long, but it can be pinned, and so can a private one.",
         source: "mm/gup.c: writable_file_mapping_allowed(), gup_fast_folio_allowed()",
-        setups: Setup::ON_DISK,
+        setups: &[
+            Setup::Bdev,
+            Setup::Ext4,
+            Setup::Ext4Small,
+            Setup::Ext4Journal,
+            Setup::Xfs,
+            Setup::XfsStable,
+            Setup::Btrfs,
+            Setup::BtrfsNoDataSum,
+            Setup::F2fs,
+            Setup::Vfat,
+        ],
         acquisitions: &[Acquisition::LongTerm],
         not: &[
             (&[Setup::None], "there is no file"),
-            (&[Setup::Bdev], "the page cache of the device is no file of a filesystem"),
             LARGE_BLOCK,
             (&[Setup::Tmpfs], "its pages can be pinned for long, as the memory that they are"),
-            (Setup::FUSE, "the page cache of a FUSE file, if it has one, is refused by the same code"),
+            (
+                Setup::FUSE,
+                "if it can be mapped shared it is refused as well: fuse_longterm and uring_fixed_file_shared",
+            ),
         ],
         run: longterm_file,
         ..Scenario::PLAIN
@@ -99,7 +118,7 @@ fn released_dirty(bed: &mut Bed) -> Result<()> {
     file.fsync()?;
     run_by_turns()?;
     let step = bed.observe("the page is released dirty, fsync returned", None)?;
-    let written = is_writeback_of_one_page(&step, 0);
+    let written = is_writeback_of_one_page(bed, &step, 0);
     bed.check(WRITTEN_AGAIN, written)?;
     drop(mapping);
     if !written {
@@ -121,7 +140,7 @@ fn released_clean(bed: &mut Bed) -> Result<()> {
     hold.release(Release::Clean)?;
     file.fsync()?;
     let step = bed.observe("the page is released clean, fsync returned", None)?;
-    let writeback = step.traffic_of(Direction::Write, Class::PageCache);
+    let writeback = step.traffic_of(Direction::Write, held_page::class(bed));
     bed.check("fsync found nothing to write", writeback.pages == 0)?;
     bed.check_data("until it is evicted, the page shows what the device wrote", BY_DEVICE, &mapping.bytes())?;
     drop(mapping);
@@ -162,10 +181,8 @@ fn written_by_dma_after_writeback(bed: &mut Bed) -> Result<(TestFile, Memory, Ho
     bed.require("the held page is dirty", held.pages[0].dump.has_flag("dirty"))?;
     file.fsync()?;
     let synced = bed.observe("fsync returned, the page is still held", Some(&hold))?;
-    bed.check(
-        "fsync wrote the page, and the device saw that it is pinned",
-        is_writeback_of_one_page(&synced, 1),
-    )?;
+    let written = is_writeback_of_one_page(bed, &synced, 1);
+    bed.check("fsync wrote the page, and the device saw that it is pinned", written)?;
     bed.check("the page is clean", !synced.pages[0].dump.has_flag("dirty"))?;
     hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
     let written = bed.observe("the device wrote the page by DMA", Some(&hold))?;
@@ -173,7 +190,7 @@ fn written_by_dma_after_writeback(bed: &mut Bed) -> Result<(TestFile, Memory, Ho
     Ok((file, mapping, hold))
 }
 
-fn is_writeback_of_one_page(step: &Step, pinned_pages: u64) -> bool {
-    let writeback = step.traffic_of(Direction::Write, Class::PageCache);
+fn is_writeback_of_one_page(bed: &Bed, step: &Step, pinned_pages: u64) -> bool {
+    let writeback = step.traffic_of(Direction::Write, held_page::class(bed));
     writeback.pages == 1 && writeback.pinned_pages == pinned_pages
 }

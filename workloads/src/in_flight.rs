@@ -33,10 +33,13 @@ const COUNTED_WRONGLY: &[Violated] = &[
 const NO_FILE: NotOn = (&[Setup::None], "there is no file to read or write");
 const NO_WRITEBACK: &[NotOn] = &[
     NO_FILE,
-    (&[Setup::Bdev], "what a filesystem does about the page is the question"),
+    (&[Setup::Bdev], "what a filesystem writes back is the question"),
     LARGE_BLOCK,
     (&[Setup::Tmpfs], "there is no disk to write back to"),
-    (Setup::ON_DISK, "its disk takes the page as late as that of ext4 and of xfs"),
+    (
+        Setup::ON_DISK,
+        "what the disk is given late is asked there by dma_under_writeback and journal_checksum_race",
+    ),
     (Setup::FUSE, "the page cache of a FUSE file is written back to its daemon, if it has one"),
 ];
 
@@ -53,7 +56,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (&[Setup::Ext4Journal], "it has no direct I/O: dio_read_buffered"),
             LARGE_BLOCK,
             (&[Setup::Tmpfs], "there is no disk to read from"),
-            (Setup::FUSE, "whether the client's pages reach the disk is shown by fuse_dio_read"),
+            (
+                Setup::FUSE,
+                "the client's pages are in no bio of the client's: fuse_dio_read and fuse_zerocopy_read",
+            ),
         ],
         known: COUNTED_WRONGLY,
         run: fork_while_read_in_flight,

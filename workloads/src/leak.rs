@@ -12,6 +12,7 @@ use fs_harness::pattern::Pattern;
 use nix::sys::mman::ProtFlags;
 
 use crate::catalogue::{NotOn, Scenario, Violated, Why};
+use crate::direct_io::miscounted_on_vfat;
 
 /// How often the read is made: one that leaks shows that it does so each time.
 const TIMES: usize = 100;
@@ -29,12 +30,21 @@ const ALL_RELEASED: &str = "every page that was pinned for the reads is released
 const NOT_PINNED: &str = "the folio is not pinned any more";
 
 /// Where the block layer takes the pages of a direct read, from 512 byte blocks on.
-const SMALL_BLOCK: &[Setup] = &[Setup::Bdev, Setup::Ext4, Setup::Xfs, Setup::F2fs];
+const SMALL_BLOCK: &[Setup] = &[
+    Setup::Bdev,
+    Setup::Ext4,
+    Setup::Ext4Small,
+    Setup::Xfs,
+    Setup::XfsStable,
+    Setup::F2fs,
+    Setup::Vfat,
+    Setup::FusePassthroughExt4,
+    Setup::FusePassthroughXfs,
+];
 
 const NO_FILE: NotOn = (&[Setup::None], "there is no file to read");
 const NO_DISK: NotOn = (&[Setup::Tmpfs], "tmpfs accepts O_DIRECT, and copies");
-const FUSE: NotOn =
-    (Setup::FUSE, "FUSE takes the client's pages itself, or has the filesystem below it do so");
+const FUSE: NotOn = (Setup::FUSE, "FUSE takes the client's pages itself, and makes no bios of them");
 const NOTHING_CUT: &str = "with small blocks nothing is cut off: dio_leak_small_block";
 const NOT: &[NotOn] = &[NO_FILE, NO_DISK, FUSE, (&[Setup::Bdev], NOTHING_CUT), (Setup::ON_DISK, NOTHING_CUT)];
 
@@ -83,7 +93,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             NO_FILE,
             NO_DISK,
             FUSE,
-            (Setup::ON_DISK, "its direct I/O is that of ext4, or takes whole blocks only"),
+            (&[Setup::Ext4Journal], "it has no direct I/O: dio_read_buffered"),
+            (
+                &[Setup::Btrfs, Setup::BtrfsNoDataSum],
+                "a read of less than its blocks of 4096 bytes is buffered",
+            ),
+        ],
+        known: &[
+            miscounted_on_vfat("the kernel and the driver count the same pins"),
+            miscounted_on_vfat(ALL_RELEASED),
+            miscounted_on_vfat("every pin is released"),
         ],
         run: |bed| read_past(bed, &Memory::huge()?),
         ..Scenario::PLAIN

@@ -12,7 +12,8 @@ use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::{Bed, Result, io, pagemap};
 use fs_harness::pattern::Pattern;
 
-use crate::catalogue::{LARGE_BLOCK, NO_FILE, Scenario};
+use crate::catalogue::{LARGE_BLOCK, LARGE_FOLIOS, NO_FILE, Scenario};
+use crate::counting::PIN_BIAS;
 
 const BEFORE: Pattern = Pattern(1);
 const BY_DEVICE: Pattern = Pattern(2);
@@ -32,21 +33,36 @@ const UNMOUNTED: &[Setup] = &[
     Setup::Vfat,
 ];
 
+/// Memory, and files whose pages have the ways of a filesystem to be moved.
+const MIGRATED: &[Setup] = &[
+    Setup::None,
+    Setup::Ext4,
+    Setup::Ext4Small,
+    Setup::Ext4Journal,
+    Setup::Xfs,
+    Setup::XfsStable,
+    Setup::Btrfs,
+    Setup::BtrfsNoDataSum,
+    Setup::F2fs,
+    Setup::Vfat,
+];
+
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "punch_under_hold",
         row: Some(58),
         about: "A hole is punched into a large folio while a device holds a page of it: the folio cannot be split, and the hole reads as zeros.",
         source: "mm/truncate.c: truncate_inode_partial_folio(); mm/huge_memory.c: folio_expected_ref_count()",
-        setups: &[Setup::Ext4, Setup::Xfs, Setup::Btrfs],
+        setups: LARGE_FOLIOS,
         acquisitions: GET_AND_PIN,
         not: &[
             (&[Setup::None], "there is no file"),
             (&[Setup::Bdev], "there is no filesystem"),
             LARGE_BLOCK,
-            (&[Setup::Tmpfs], "its large folios are asked for otherwise"),
-            (Setup::ON_DISK, "it has no large folios, or its holes are those of ext4, xfs and btrfs"),
-            (Setup::FUSE, "it has no large folios"),
+            (&[Setup::Tmpfs], "its large folios are huge pages, and there is no disk to read back from"),
+            (&[Setup::Ext4Journal], "ext4 has no large folios where data goes to its journal"),
+            (&[Setup::F2fs, Setup::Vfat], "files that can be written have no large folios there"),
+            (Setup::FUSE, "its own page cache has no large folios, and its daemon punches no holes"),
         ],
         run: punch_under_hold,
         ..Scenario::PLAIN
@@ -56,9 +72,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         row: Some(60),
         about: "Memory is compacted while a device holds a page: the page stays where it is.",
         source: "mm/migrate.c: folio_migrate_mapping(), folio_expected_ref_count()",
-        setups: &[Setup::None],
+        setups: MIGRATED,
         acquisitions: GET_AND_PIN,
-        not: NO_FILE,
+        not: &[
+            (&[Setup::Bdev], "its page cache is left where it is, held or not"),
+            LARGE_BLOCK,
+            (&[Setup::Tmpfs], "its pages are moved as those of memory"),
+            (
+                Setup::FUSE,
+                "the pages are those of the filesystem below it, or moved as those of a file there",
+            ),
+        ],
         run: migrate_under_hold,
         ..Scenario::PLAIN
     },
@@ -78,7 +102,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 &[Setup::Ext4Journal],
                 "how often a pinned page is written there is up to the clock: umount_journalled_under_pin",
             ),
-            (Setup::FUSE, "the page cache of a FUSE file, if it has one, lives as any other"),
+            (Setup::FUSE, "its daemon ends with the mount, which cannot be mounted again to look"),
         ],
         run: umount_under_hold,
         ..Scenario::PLAIN
@@ -109,7 +133,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
         not: NO_FILE,
-        run: exit_under_hold,
+        run: |bed| exit_under_hold(bed, &Memory::anonymous(4)?, PIN_BIAS),
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "thp_exit_under_hold",
+        row: Some(62),
+        about: "A process exits while a device holds a page of its huge page: all of the huge page lives on, until that is released.",
+        source: "mm/huge_memory.c: zap_huge_pmd(); mm/swap.c: free_folio_and_swap_cache()",
+        setups: &[Setup::None],
+        acquisitions: GET_AND_PIN,
+        not: NO_FILE,
+        // Its pins are counted apart from its references.
+        run: |bed| exit_under_hold(bed, &Memory::huge()?, 1),
         ..Scenario::PLAIN
     },
 ];
@@ -141,7 +177,7 @@ fn punch_under_hold(bed: &mut Bed) -> Result<()> {
 }
 
 fn migrate_under_hold(bed: &mut Bed) -> Result<()> {
-    let memory = bed.anonymous(BEFORE, 1 + NEIGHBOURS)?;
+    let memory = memory_or_file(bed, 1 + NEIGHBOURS)?;
     let hold = bed.device().hold(memory.pages_of(0, 1), bed.acquisition())?;
     bed.observe("the page is held", Some(&hold))?;
     let before = frames_of(&memory)?;
@@ -156,8 +192,19 @@ fn migrate_under_hold(bed: &mut Bed) -> Result<()> {
     hold.release(Release::Clean)
 }
 
-/// Pages beside the one that is held.
-const NEIGHBOURS: usize = 63;
+/// Pages beside the one that is held: so many that some of them are not yet where compaction puts pages.
+const NEIGHBOURS: usize = 255;
+
+/// Memory whose pages are present: anonymous, or of a file, clean.
+fn memory_or_file(bed: &mut Bed, pages: usize) -> Result<Memory> {
+    if bed.setup() == Setup::None {
+        return bed.anonymous(BEFORE, pages);
+    }
+    let mapping = bed.file("data", BEFORE, pages)?.map()?;
+    mapping.read_singly()?;
+    mapping.bytes();
+    Ok(mapping)
+}
 
 fn frames_of(memory: &Memory) -> Result<Vec<u64>> {
     (0..=NEIGHBOURS).map(|page| pagemap::frame_of(memory, page)).collect()
@@ -200,9 +247,9 @@ fn umount_journalled(bed: &mut Bed) -> Result<()> {
     bed.check_data("the media hold what the processor wrote before", BY_PROCESSOR, &found)
 }
 
-fn exit_under_hold(bed: &mut Bed) -> Result<()> {
-    const PAGES: usize = 4;
-    let memory = Memory::anonymous(PAGES)?;
+/// `references`: what a pin of a page adds to its references.
+fn exit_under_hold(bed: &mut Bed, memory: &Memory, references: i32) -> Result<()> {
+    let pages = if memory.pages() > 4 { 1 } else { 4 };
     // The child touches the memory: its pages are the child's alone.
     let mut child = Child::fork(|_| {
         memory.fill(BEFORE);
@@ -210,19 +257,20 @@ fn exit_under_hold(bed: &mut Bed) -> Result<()> {
     })?;
     child.ask(0)?;
     let take = Take::by(bed.acquisition()).path(Path::Remote(child.pid()));
-    let hold: Hold = bed.device().hold(&memory, take)?;
+    let hold: Hold = bed.device().hold(memory.pages_of(0, pages), take)?;
     let held = bed.observe("pages of another process are held", Some(&hold))?;
     child.end()?;
     let orphans = bed.observe("that process has exited", Some(&hold))?;
-    let mapped =
-        |step: &fs_harness::record::Step| step.pages.iter().map(|page| page.state.mapcount).sum::<i32>();
-    bed.check("they were mapped once each", mapped(&held) == i32::try_from(PAGES).unwrap_or_default())?;
+    let mapped = |step: &fs_harness::record::Step| {
+        step.pages.iter().map(|page| page.state.folio_mapcount).sum::<i32>()
+    };
+    bed.check("they were mapped once each", mapped(&held) == i32::try_from(pages).unwrap_or_default())?;
     bed.check("nobody maps them any more", mapped(&orphans) == 0)?;
     let alone = |page: &fs_harness::page::Page| {
-        page.state.refcount == if bed.acquisition() == Acquisition::Get { 1 } else { 1024 }
+        page.state.refcount == if bed.acquisition() == Acquisition::Get { 1 } else { references }
     };
     bed.check("nothing is left of their references but the hold's", orphans.pages.iter().all(alone))?;
-    hold.dma(0, &BY_DEVICE.bytes(0, PAGES * PAGE))?;
+    hold.dma(0, &BY_DEVICE.bytes(0, pages * PAGE))?;
     hold.release(Release::Dirty)?;
     bed.observe("the device wrote to them, and they are released", None).map(drop)
 }

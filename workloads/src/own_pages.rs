@@ -12,7 +12,7 @@ use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 use fs_harness::record::Counted;
 
-use crate::catalogue::{LARGE_BLOCK, MAPPED, NotOn, Scenario, Violated, Why};
+use crate::catalogue::{LARGE_BLOCK, MAPPED, NOT_MAPPED, NotOn, Scenario, Violated, Why};
 use crate::direct_io::miscounted_on_vfat;
 
 const BEFORE: Pattern = Pattern(1);
@@ -22,7 +22,7 @@ const NOT: &[NotOn] = &[
     (&[Setup::None], "there is no file to write"),
     LARGE_BLOCK,
     (&[Setup::Tmpfs], "tmpfs accepts O_DIRECT, and copies"),
-    (Setup::FUSE, "a FUSE file with direct I/O cannot be mapped shared"),
+    NOT_MAPPED,
 ];
 
 const PINNED_ONCE: &str = "each page of the buffer was pinned once and released once";

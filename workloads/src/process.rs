@@ -18,7 +18,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::{Pid, Uid, setuid};
 
-use crate::catalogue::{LARGE_BLOCK, NO_FILE, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NO_FILE, NOT_MAPPED, Scenario};
 
 const BEFORE: Pattern = Pattern(1);
 const BY_CHILD: Pattern = Pattern(2);
@@ -29,6 +29,25 @@ const PAGES: usize = 16;
 const YES: u8 = 1;
 
 const EVERY_MODE: &[Acquisition] = &[Acquisition::Get, Acquisition::Pin, Acquisition::LongTerm];
+
+/// Memory, and files that can be mapped shared.
+const NONE_AND_MAPPED: &[Setup] = &[
+    Setup::None,
+    Setup::Bdev,
+    Setup::Ext4,
+    Setup::Ext4Small,
+    Setup::Ext4Journal,
+    Setup::Xfs,
+    Setup::XfsStable,
+    Setup::Btrfs,
+    Setup::BtrfsNoDataSum,
+    Setup::F2fs,
+    Setup::Vfat,
+    Setup::FuseWritebackExt4,
+    Setup::FuseWritebackXfs,
+    Setup::FusePassthroughExt4,
+    Setup::FusePassthroughXfs,
+];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -47,13 +66,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         row: Some(37),
         about: "process_vm_readv and process_vm_writev pin the pages of the other process, which a write dirties, and release them.",
         source: "mm/process_vm_access.c: process_vm_rw_single_vec()",
-        setups: &[Setup::None, Setup::Ext4, Setup::Xfs],
+        setups: NONE_AND_MAPPED,
         not: &[
-            (&[Setup::Bdev], "the page cache of the device is pinned like that of a file"),
             LARGE_BLOCK,
-            (&[Setup::Tmpfs], "its page cache is pinned like that of ext4 and of xfs"),
-            (Setup::ON_DISK, "its page cache is pinned like that of ext4 and of xfs"),
-            (Setup::FUSE, "the page cache of a FUSE file, if it has one, is pinned like any other"),
+            (&[Setup::Tmpfs], "its pages are never clean: that they become dirty cannot be seen"),
+            NOT_MAPPED,
         ],
         run: process_vm,
         ..Scenario::PLAIN

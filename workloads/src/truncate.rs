@@ -7,7 +7,7 @@ use fs_harness::guest::device::Release;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
 
-use crate::catalogue::{LARGE_BLOCK, Scenario};
+use crate::catalogue::{LARGE_BLOCK, NOT_MAPPED, Scenario};
 
 const BY_PROCESSOR: Pattern = Pattern(1);
 const BY_DEVICE: Pattern = Pattern(2);
@@ -18,14 +18,28 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     row: Some(57),
     about: "A file is truncated while a device holds its page: the page is the device's alone, and what that writes reaches no file.",
     source: "mm/truncate.c: truncate_cleanup_folio(); fs/inode.c: truncate_inode_pages_final()",
-    setups: Setup::ON_DISK,
+    setups: &[
+        Setup::Ext4,
+        Setup::Ext4Small,
+        Setup::Ext4Journal,
+        Setup::Xfs,
+        Setup::XfsStable,
+        Setup::Btrfs,
+        Setup::BtrfsNoDataSum,
+        Setup::F2fs,
+        Setup::Vfat,
+        Setup::FuseWritebackExt4,
+        Setup::FuseWritebackXfs,
+        Setup::FusePassthroughExt4,
+        Setup::FusePassthroughXfs,
+    ],
     acquisitions: &[Acquisition::Get, Acquisition::Pin],
     not: &[
         (&[Setup::None], "there is no file"),
         (&[Setup::Bdev], "a device cannot be truncated"),
         LARGE_BLOCK,
         (&[Setup::Tmpfs], "nothing of it could reach another file by the disk"),
-        (Setup::FUSE, "the page is truncated by the same code, and the file by its daemon"),
+        NOT_MAPPED,
     ],
     run: truncate_under_hold,
     ..Scenario::PLAIN

@@ -30,14 +30,22 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "remove_disk_mounted",
         about: "A mounted disk is set up no more, and does not go by itself. When it is removed its filesystem shuts down: what is in flight is completed, further I/O fails with EIO, a pinned page stays as long as it is held, and the filesystem can be unmounted.",
         source: "block/genhd.c: del_gendisk(); fs/super.c: fs_bdev_mark_dead()",
-        setups: &[Setup::Ext4, Setup::Xfs],
+        setups: &[Setup::Ext4, Setup::Ext4Small, Setup::Xfs, Setup::XfsStable],
         acquisitions: &[Acquisition::Pin],
         not: &[
             (&[Setup::None], "nothing is mounted"),
             (&[Setup::Bdev], "nothing is mounted"),
             LARGE_BLOCK,
             (&[Setup::Tmpfs], "there is no disk"),
-            (Setup::ON_DISK, "how the disk below a filesystem goes is shown by ext4 and xfs"),
+            (&[Setup::Ext4Journal], "writeback begins with the journal, and the gate is for the page itself"),
+            (
+                &[Setup::Btrfs, Setup::BtrfsNoDataSum],
+                "which of its transactions it complains of depends on what it was about to write",
+            ),
+            (
+                &[Setup::F2fs, Setup::Vfat],
+                "it does not shut down without its disk, and answers from its caches",
+            ),
             (Setup::FUSE, "the disk goes as that of ext4 and of xfs"),
         ],
         run: remove_disk_mounted,
@@ -152,7 +160,7 @@ fn remove_disk_mounted(bed: &mut Bed) -> Result<()> {
 /// What a filesystem says when its disk goes.
 fn shutdown_lines(setup: Setup) -> &'static [&'static str] {
     match setup {
-        Setup::Ext4 => {
+        Setup::Ext4 | Setup::Ext4Small => {
             &["EXT4-fs (pinblk0): shut down requested (2)", "Aborting journal on device pinblk0-8."]
         }
         _ => &[

@@ -98,7 +98,12 @@ pub fn fsync_until_written(bed: &Bed, file: &File) -> Result<bool> {
 /// Whether a page of a file was written to the disk since the last step.
 pub fn is_data_written(bed: &Bed) -> Result<bool> {
     let traffic = bed.traffic()?;
-    Ok(traffic.iter().any(|bios| bios.direction == Direction::Write && bios.class == Class::PageCache))
+    Ok(traffic.iter().any(|bios| bios.direction == Direction::Write && bios.class == class(bed)))
+}
+
+/// The class of the bios that carry the page: the page cache of a bare disk is that of the device.
+pub fn class(bed: &Bed) -> Class {
+    if bed.setup().is_bare_disk() { Class::Metadata } else { Class::PageCache }
 }
 
 fn fsync(file: &File) -> Result<()> {

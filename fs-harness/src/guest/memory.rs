@@ -157,6 +157,11 @@ impl Memory {
         self.advise(MmapAdvise::MADV_PAGEOUT)
     }
 
+    /// Has its pages read one by one from then on, where they are a file's: none of them is part of a large folio.
+    pub fn read_singly(&self) -> Result<()> {
+        self.advise(MmapAdvise::MADV_RANDOM)
+    }
+
     pub(crate) fn advise(&self, advice: MmapAdvise) -> Result<()> {
         // SAFETY: the range is exactly this mapping, and none of the advices used here frees it.
         unsafe { mman::madvise(self.start, self.length(), advice) }
