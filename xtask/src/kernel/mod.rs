@@ -67,6 +67,11 @@ pub fn ensure(choice: &Choice) -> Result<Kernel> {
     build::ensure(&source, choice.flavour, Toolchain::ensure(choice.flavour)?)
 }
 
+/// Tells whether pinbed's own patches apply to the pinned source of the default series, for which they are.
+pub fn check_patches() -> Result<()> {
+    patch::check(&source::ensure(None)?)
+}
+
 /// `cargo xtask kernel`: builds the kernel, or moves its pin.
 pub fn main(choice: &Choice, update: bool) -> Result<()> {
     if update {

@@ -86,30 +86,41 @@ fn make(source: &Source, patches: &[Patch], tree: &Path) -> Result<()> {
     let progress = Progress::spinner(format!("patching Linux {}", source.version));
     Command::new("cp").arg("-al").arg(&source.tree).arg(&patched).run()?;
     for patch in patches {
-        let applied = Command::new("patch")
-            .args([
-                "--strip=1",
-                "--forward",
-                "--batch",
-                "--fuzz=0",
-                "--no-backup-if-mismatch",
-                "--reject-file=-",
-            ])
-            .arg("--directory")
-            .arg(&patched)
-            .arg("--input")
-            .arg(&patch.file)
-            .run();
-        applied.map_err(|error| {
-            let said = error.to_string();
-            // Without the command line, which names a folder that is gone by now.
-            let why: Vec<&str> = said.lines().skip(1).map(str::trim).collect();
-            anyhow!("{} does not apply to Linux {}: {}", patch.file.display(), source.version, why.join("; "))
-        })?;
+        change(&patched, patch, &source.version, &[])?;
     }
     cache::publish(&patched, tree)?;
     progress.finish(&format!("patched Linux {}", source.version));
     Ok(())
+}
+
+/// Whether each of pinbed's own patches applies to the source, which stays as it is.
+pub(super) fn check(source: &Source) -> Result<()> {
+    let names = known()?;
+    if names.is_empty() {
+        bail!("there is no patch in {}", folder().display());
+    }
+    for name in names {
+        change(&source.tree, &find(&name)?, &source.version, &["--dry-run"])?;
+    }
+    Ok(())
+}
+
+/// Applies a patch to the tree of that version, line by line as it says; or only tries to.
+fn change(tree: &Path, patch: &Patch, version: &str, options: &[&str]) -> Result<()> {
+    let applied = Command::new("patch")
+        .args(["--strip=1", "--forward", "--batch", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-"])
+        .args(options)
+        .arg("--directory")
+        .arg(tree)
+        .arg("--input")
+        .arg(&patch.file)
+        .run();
+    applied.map_err(|error| {
+        let said = error.to_string();
+        // Without the command line, which may name a folder that is gone by now.
+        let why: Vec<&str> = said.lines().skip(1).map(str::trim).collect();
+        anyhow!("{} does not apply to Linux {version}: {}", patch.file.display(), why.join("; "))
+    })
 }
 
 #[cfg(test)]
@@ -154,6 +165,18 @@ mod tests {
             assert!(error.contains("change.patch does not apply to Linux 1: "), "{error}");
             assert_eq!(fs::read_dir(folder.path().join("patched")).unwrap().count(), 0);
         }
+    }
+
+    #[test]
+    fn trying_a_patch_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = tree(folder.path());
+        let try_it = |text: &str| change(&source.tree, &patch(folder.path(), text), "1", &["--dry-run"]);
+        try_it(CHANGE).unwrap();
+        let error = try_it(&CHANGE.replace("-old", "-other")).unwrap_err().to_string();
+        assert!(error.contains("change.patch does not apply to Linux 1: "), "{error}");
+        assert_eq!(fs::read_to_string(source.tree.join("kernel/file.c")).unwrap(), "old\n");
+        assert_eq!(fs::read_dir(source.tree.join("kernel")).unwrap().count(), 1);
     }
 
     #[test]

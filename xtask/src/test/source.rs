@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{cargo, stage};
 use crate::host::command::Command;
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 use crate::{artefacts, module, note, rust_analyzer, workspace};
 
 /// The one target for which the sanitizer is asked: a build of the host's own programs, such as build
@@ -28,6 +28,8 @@ pub(super) fn check() -> Result<()> {
 
 /// The kernel's own checks of its modules, and that an editor can find its way in them.
 pub(super) fn check_modules(kernel: &Kernel) -> Result<()> {
+    note!("== the patches of the findings");
+    kernel::check_patches()?;
     stage("checkpatch on the driver's C", checkpatch(kernel)?)?;
     for (name, clippy) in module::clippy(kernel)? {
         stage(&format!("the kernel's clippy on {name}"), clippy)?;
