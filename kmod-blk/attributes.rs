@@ -4,12 +4,14 @@
 
 use crate::{
     config::DiskItem,
+    disks::DiskName,
     logic::{
         faults::Request,
         sectors::{
             PAGE_SIZE,
             SECTOR_SIZE, //
-        }, //
+        },
+        writeback::Policy, //
     },
     settings::Settings, //
 };
@@ -27,6 +29,13 @@ const SIZE_MIB_MAX: u32 = 1 << 20;
 
 /// The longest time after which data is copied, in milliseconds.
 const LATE_MS_MAX: u32 = 60_000;
+
+/// The most often that a page is put into the cache before it is cleaned.
+const SKIP_BUDGET_MAX: u32 = 1_000_000;
+
+/// The longest that a bio waits for its pages not to be pinned, in milliseconds: the kernel reports tasks
+/// that wait for two minutes.
+const DEFER_MS_MAX: u32 = 60_000;
 
 /// The page of memory into which configfs has an attribute shown.
 type AttributePage = [u8; kernel::page::PAGE_SIZE];
@@ -149,6 +158,58 @@ const ATTRIBUTES: &[Attribute] = &[
         },
         ..SETTING
     },
+    Attribute {
+        name: "policy",
+        takes: "observe, skip, bounce, defer or drop",
+        show: |item, text| show_line(text, item.get(|settings| settings.rules.policy.name())),
+        store: |item, text| {
+            let policy = Policy::parse(text).ok_or(EINVAL)?;
+            if policy == Policy::Drop {
+                let disk = item.name().as_c_str();
+                pr_warn!("{disk}: policy drop loses data on purpose, for checks to notice it\n");
+            }
+            item.set_rule(|rules| rules.policy = policy);
+            Ok(())
+        },
+        ..SETTING
+    },
+    Attribute {
+        name: "skip_budget",
+        takes: "a number of times from 0 to 1000000",
+        show: |item, text| show(text, item.get(|settings| settings.rules.skip_budget)),
+        store: |item, text| {
+            let times = number(text, 0..=SKIP_BUDGET_MAX)?;
+            item.set_rule(|rules| rules.skip_budget = times);
+            Ok(())
+        },
+        ..SETTING
+    },
+    Attribute {
+        name: "defer_deadline",
+        takes: "a number of milliseconds from 1 to 60000",
+        show: |item, text| show(text, item.get(|settings| settings.rules.defer_ms)),
+        store: |item, text| {
+            let milliseconds = number(text, 1..=DEFER_MS_MAX)?;
+            item.set_rule(|rules| rules.defer_ms = milliseconds);
+            Ok(())
+        },
+        ..SETTING
+    },
+    Attribute {
+        name: "copy_of",
+        takes: "the name of a disk, or none",
+        show: |item, text| match item.copy_of() {
+            Some(name) => text.write_fmt(fmt!("{}\n", name.as_c_str())),
+            None => text.write_str("none\n"),
+        },
+        store: |item, text| {
+            let name = (text != "none")
+                .then(|| DiskName::parse(text))
+                .transpose()?;
+            item.set_copy_of(name)
+        },
+        ..SETTING
+    },
 ];
 
 /// What most of them share.
@@ -203,6 +264,10 @@ fn explain(item: &DiskItem, attribute: &Attribute, error: Error) {
 
 fn show(text: &mut Formatter<'_>, value: u32) -> fmt::Result {
     text.write_fmt(fmt!("{value}\n"))
+}
+
+fn show_line(text: &mut Formatter<'_>, line: &str) -> fmt::Result {
+    text.write_fmt(fmt!("{line}\n"))
 }
 
 fn show_flag(

@@ -12,7 +12,10 @@ use crate::{
         Disks,
         Entry, //
     },
-    settings::Settings,
+    settings::{
+        Rules,
+        Settings, //
+    },
     sys::{
         debugfs::{
             Directory,
@@ -90,6 +93,10 @@ impl GroupOperations for Config {
                 late_transfer: 7,
                 power_cut: 8,
                 errors: 9,
+                policy: 10,
+                skip_budget: 11,
+                defer_deadline: 12,
+                copy_of: 13,
             ],
         };
         let disk_name = DiskName::new(name)?;
@@ -121,6 +128,8 @@ pub(crate) struct DiskItem {
 #[derive(Default)]
 struct State {
     settings: Settings,
+    /// The disk whose media this one begins with.
+    copy_of: Option<DiskName>,
     /// Present while the power is on.
     live: Option<LiveDisk>,
 }
@@ -166,6 +175,31 @@ impl DiskItem {
         Ok(())
     }
 
+    /// The disk whose media this one begins with when it gets its power.
+    pub(crate) fn copy_of(&self) -> Option<DiskName> {
+        self.state.lock().copy_of
+    }
+
+    /// Changes that. Fails with `EBUSY` while the power is on.
+    pub(crate) fn set_copy_of(&self, name: Option<DiskName>) -> Result {
+        let mut state = self.state.lock();
+        if state.live.is_some() {
+            return Err(EBUSY);
+        }
+        state.copy_of = name;
+        Ok(())
+    }
+
+    /// Changes a rule, also while the power is on.
+    pub(crate) fn set_rule(&self, change: impl FnOnce(&mut Rules)) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        change(&mut state.settings.rules);
+        if let Some(live) = &state.live {
+            live.disk.judge.follow(&state.settings.rules);
+        }
+    }
+
     /// The disk while it has power.
     pub(crate) fn live(&self) -> Option<Arc<Disk>> {
         let state = self.state.lock();
@@ -178,7 +212,11 @@ impl DiskItem {
         if state.live.is_some() {
             return Ok(());
         }
-        let disk = Arc::pin_init(Disk::new(&state.settings, self.queue), GFP_KERNEL)?;
+        let disk = Arc::new(Disk::new(&state.settings, self.queue)?, GFP_KERNEL)?;
+        if let Some(name) = &state.copy_of {
+            let original = self.disks.find(name).ok_or(ENOENT)?;
+            disk.media.copy_from(&original.media)?;
+        }
         let entry = self.disks.enter(self.name, disk.clone())?;
         let report = self.reports.file(self.name.as_c_str(), disk.clone());
         // The disk comes last: it is opened and read as soon as it is there, so nothing may fail

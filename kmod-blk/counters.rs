@@ -13,7 +13,6 @@ use crate::{
         Traffic,
         CLASSES,
         DECISIONS,
-        DECISION_WRITTEN,
         MODES,
         PATHS, //
     },
@@ -22,7 +21,6 @@ use crate::{
         Observation,
         Sort, //
     },
-    policy::Decision,
     tally::Tally, //
 };
 use kernel::prelude::*;
@@ -90,10 +88,12 @@ impl Counters {
         self.0.add(row * FIELDS, &more);
     }
 
-    /// Counts what was decided about the pages of a bio.
-    pub(crate) fn add_decision(&self, decision: &Decision) {
-        let first = DECIDED + usize::from(decision.integrity) * DECISIONS;
-        self.0.add(first + DECISION_WRITTEN, &[decision.written]);
+    /// Counts pages by what became of them: `decision` is one of the interface's `DECISION_*`.
+    pub(crate) fn add_decision(&self, integrity: bool, decision: usize, pages: u64) {
+        if pages > 0 {
+            let first = DECIDED + usize::from(integrity) * DECISIONS;
+            self.0.add(first + decision, &[pages]);
+        }
     }
 
     /// Counts a bio that is to come again where it may sleep.

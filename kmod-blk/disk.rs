@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The way of a bio through a disk: it arrives, may be held by a gate, its pages are decided about,
-//! it may be held again, and its data is copied, at once or late.
+//! and it is delivered.
 
 use crate::{
     abi::Statistics,
+    deferred::Unpinned,
+    delivery::Delivery,
+    ending::Ending,
     gate::Gates,
     late::Late,
     logic::{
@@ -15,11 +18,8 @@ use crate::{
         patch::Patience, //
     },
     media::Media,
-    observe::{
-        target,
-        Observation, //
-    },
-    policy,
+    observe::Observation,
+    policy::Judge,
     settings::Settings,
     sys::{
         bio::Bio,
@@ -27,7 +27,8 @@ use crate::{
         gendisk::BioDevice,
         worker::let_others_run,
         workqueue::QueueHandle, //
-    }, //
+    },
+    waiting::Room, //
 };
 use kernel::{
     prelude::*,
@@ -35,27 +36,43 @@ use kernel::{
 };
 
 /// A RAM disk.
-#[pin_data]
 pub(crate) struct Disk {
     /// What is behind the gates.
     pub(crate) media: Arc<Media>,
     /// Where bios are held.
-    #[pin]
-    pub(crate) gates: Gates,
-    /// None if data is copied at once.
-    late: Option<Late>,
+    pub(crate) gates: Arc<Gates>,
+    /// Who decides about pages that may be pinned.
+    pub(crate) judge: Judge,
+    /// Bios that wait for their pages not to be pinned any more.
+    deferred: Room<Unpinned>,
+    delivery: Arc<Delivery>,
 }
 
 impl Disk {
-    /// A disk on which nothing was ever written. Late transfers are done on `queue`.
-    pub(crate) fn new(settings: &Settings, queue: QueueHandle) -> impl PinInit<Self, Error> + '_ {
-        try_pin_init!(Self {
-            media: Arc::pin_init(Media::new(settings), GFP_KERNEL)?,
-            gates <- Gates::new(),
-            late: match settings.late_ms {
-                0 => None,
-                milliseconds => Some(Late::new(media, queue, milliseconds)?),
+    /// A disk on which nothing was ever written. What is late or has to wait is done on `queue`.
+    pub(crate) fn new(settings: &Settings, queue: QueueHandle) -> Result<Self> {
+        let media = Arc::pin_init(Media::new(settings), GFP_KERNEL)?;
+        let gates = Arc::pin_init(Gates::new(), GFP_KERNEL)?;
+        let ending = Arc::new(Ending::new(&media, queue)?, GFP_KERNEL)?;
+        let late = match settings.late_ms {
+            0 => None,
+            milliseconds => Some(Late::new(&media, &ending, queue, milliseconds)?),
+        };
+        let delivery = Arc::new(
+            Delivery {
+                media: media.clone(),
+                gates: gates.clone(),
+                late,
+                ending,
             },
+            GFP_KERNEL,
+        )?;
+        Ok(Self {
+            media,
+            gates,
+            judge: Judge::new(settings)?,
+            deferred: Room::new(Unpinned(delivery.clone()), queue)?,
+            delivery,
         })
     }
 
@@ -78,7 +95,7 @@ impl Disk {
                 (Err(error), _) => self.media.complete(bio, Err(error)),
                 // Whoever submitted it sleeps no more than it wants to, whatever is waited for here.
                 (Ok(()), Stage::Arrival) => self.decide(bio, Patience::MaySleep),
-                (Ok(()), Stage::Transfer) => self.transfer(bio, Patience::MaySleep),
+                (Ok(()), Stage::Transfer) => self.delivery.transfer(bio, Patience::MaySleep),
             }
             self.media.flights.end();
             count += 1;
@@ -101,48 +118,25 @@ impl Disk {
         while let Some((stage, held)) = self.gates.take_any() {
             self.go_on(stage, held, Err(EIO));
         }
-        if let Some(late) = &self.late {
+        self.go_on(Stage::Arrival, self.deferred.take_all(), Err(EIO));
+        if let Some(late) = &self.delivery.late {
             self.go_on(Stage::Transfer, late.take_all(), Err(EIO));
         }
     }
 
     #[cold]
     fn arrive(&self, bio: Bio, patience: Patience) {
-        if let Some(bio) = self.pass(Stage::Arrival, bio) {
+        if let Some(bio) = self.delivery.pass(Stage::Arrival, bio) {
             self.decide(bio, patience);
         }
     }
 
-    fn decide(&self, bio: Bio, patience: Patience) {
-        self.decide_about(&bio);
-        if let Some(bio) = self.pass(Stage::Transfer, bio) {
-            self.transfer(bio, patience);
-        }
-    }
-
     #[inline]
-    fn transfer(&self, bio: Bio, patience: Patience) {
-        let now = match &self.late {
-            Some(late) => late.take(bio),
-            None => Some(bio),
-        };
-        if let Some(bio) = now {
-            self.media.finish(bio, patience);
-        }
-    }
-
-    /// A bio comes to a stage; it is returned if no gate there takes it.
-    fn pass(&self, stage: Stage, bio: Bio) -> Option<Bio> {
-        match target(&bio) {
-            Some(target) => self.gates.arrive(stage, &target, bio, &self.media.flights),
-            None => Some(bio),
-        }
-    }
-
-    #[inline]
-    fn decide_about(&self, bio: &Bio) {
-        if let Some(decision) = policy::decide(bio) {
-            self.media.counters.add_decision(&decision);
+    fn decide(&self, mut bio: Bio, patience: Patience) {
+        if self.judge.decide(&mut bio, &self.media.counters) {
+            self.deferred.take(bio);
+        } else {
+            self.delivery.deliver(bio, patience);
         }
     }
 }
@@ -164,8 +158,7 @@ impl BioDevice for Disk {
             self.arrive(bio, patience);
         } else {
             // The ordinary way: a gate that is closed from now on need not find this bio.
-            self.decide_about(&bio);
-            self.transfer(bio, patience);
+            self.decide(bio, patience);
         }
     }
 
@@ -174,10 +167,12 @@ impl BioDevice for Disk {
         while let Some((stage, held)) = self.gates.take_any() {
             self.go_on(stage, held, Ok(()));
         }
-        if let Some(late) = &self.late {
+        self.deferred.end();
+        if let Some(late) = &self.delivery.late {
             late.end();
             self.go_on(Stage::Transfer, late.take_all(), Ok(()));
         }
+        self.delivery.ending.end();
         self.media.flights.wait_for_none();
     }
 }

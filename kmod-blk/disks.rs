@@ -28,7 +28,15 @@ impl DiskName {
     /// Fails with `ENAMETOOLONG`, or with `EINVAL` for what cannot be the name of a node: devtmpfs
     /// takes an exclamation mark for a slash.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
-        let name = name.to_bytes();
+        Self::of_bytes(name.to_bytes())
+    }
+
+    /// The same of text. Fails with `EINVAL` also for one that is too long.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        Self::of_bytes(name.as_bytes()).map_err(|_| EINVAL)
+    }
+
+    fn of_bytes(name: &[u8]) -> Result<Self> {
         // A NUL ends it.
         if name.len() >= DISK_NAME_BYTES {
             return Err(ENAMETOOLONG);

@@ -4,6 +4,7 @@
 //! has yet to begin. What happens to the pages in between is seen.
 
 use crate::{
+    ending::Ending,
     logic::{
         gates::Queue as _,
         patch::Patience, //
@@ -39,6 +40,7 @@ pub(crate) struct Late {
 #[pin_data]
 struct Transfer {
     media: Arc<Media>,
+    ending: Arc<Ending>,
     #[pin]
     waiting: SpinLock<Waiting>,
 }
@@ -59,10 +61,16 @@ struct Waiting {
 impl Late {
     /// A worker that comes after that many milliseconds. The queue must get on when memory is full:
     /// reclaim may wait for what is transferred.
-    pub(crate) fn new(media: &Arc<Media>, queue: QueueHandle, milliseconds: u32) -> Result<Self> {
+    pub(crate) fn new(
+        media: &Arc<Media>,
+        ending: &Arc<Ending>,
+        queue: QueueHandle,
+        milliseconds: u32,
+    ) -> Result<Self> {
         let transfer = Arc::pin_init(
             pin_init!(Transfer {
                 media: media.clone(),
+                ending: ending.clone(),
                 waiting <- new_spinlock!(Waiting::default()),
             }),
             GFP_KERNEL,
@@ -108,7 +116,7 @@ impl Task for Arc<Transfer> {
     fn run(&self) -> bool {
         let mut due = take(&mut self.waiting.lock().due);
         while let Some(bio) = due.pop() {
-            self.media.finish(bio, Patience::MaySleep);
+            self.ending.finish(bio, Patience::MaySleep);
             self.media.flights.end();
         }
         let mut waiting = self.waiting.lock();

@@ -10,12 +10,16 @@
 pub mod abi;
 mod acquisition;
 mod attributes;
+mod budget;
 mod config;
 mod control;
 mod counters;
+mod deferred;
+mod delivery;
 mod disk;
 mod disks;
 mod dma;
+mod ending;
 mod flights;
 mod gate;
 mod handles;
@@ -40,12 +44,15 @@ pub mod logic {
     pub mod select;
     #[path = "src/split.rs"]
     pub mod split;
+    #[path = "src/writeback.rs"]
+    pub mod writeback;
 }
 mod look;
 mod media;
 mod observe;
 mod pages;
 mod pending;
+mod plan;
 mod policy;
 mod report;
 mod request;
@@ -54,6 +61,7 @@ mod store;
 #[expect(unsafe_code)]
 mod sys;
 mod tally;
+mod waiting;
 
 use config::Config;
 use control::{

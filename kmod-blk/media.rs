@@ -20,6 +20,7 @@ use crate::{
         }, //
     },
     observe::target,
+    plan::Plan,
     settings::Settings,
     store::{
         Store,
@@ -94,12 +95,6 @@ impl Media {
         })
     }
 
-    /// Serves a bio and completes it.
-    pub(crate) fn finish(&self, bio: Bio, patience: Patience) {
-        let result = self.serve(&bio, patience);
-        self.complete(bio, result);
-    }
-
     /// Completes a bio, and counts it if that is with an error.
     pub(crate) fn complete(&self, bio: Bio, result: Result) {
         match result {
@@ -111,7 +106,7 @@ impl Media {
     }
 
     /// Does what the bio asks for. Only with [`Patience::NoWait`] this fails with `EAGAIN`.
-    fn serve(&self, bio: &Bio, patience: Patience) -> Result {
+    pub(crate) fn serve(&self, bio: &Bio, patience: Patience) -> Result {
         if !self.is_aligned(bio) {
             return Err(EINVAL);
         }
@@ -151,6 +146,12 @@ impl Media {
     /// Whether the power is cut.
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Relaxed)
+    }
+
+    /// Has its media hold what the other's hold, and nothing in its cache: what a power cut of the other
+    /// would leave now. Nothing may be at work on these media. Fails with `ENOMEM`.
+    pub(crate) fn copy_from(&self, other: &Self) -> Result {
+        self.store.copy_from(&other.store)
     }
 
     /// How many pages the cache and the media have.
@@ -194,20 +195,49 @@ impl Media {
     fn write(&self, visit: &mut Visit<'_>, bio: &Bio) -> Result {
         let through = bio.is_fua() && self.fua;
         let reach = if through { Reach::Media } else { self.reach };
-        for_each_segment(bio, |segment, sector| {
-            if let Some(page) = whole_page(&segment, sector) {
-                if visit.rewrite(page, reach, move |bytes| segment.copy_out(0, bytes))? {
-                    return Ok(());
-                }
-            }
-            write_pieces(visit, reach, segment, sector)
-        })?;
+        match bio.plan() {
+            None => for_each_segment(bio, |segment, sector| {
+                write_segment(visit, reach, segment, sector)
+            })?,
+            Some(plan) => write_by_plan(visit, reach, bio, plan)?,
+        }
         // The block layer leaves this to a disk that takes bios, other than to one with requests.
         if bio.is_fua() && !through {
             visit.flush()?;
         }
         Ok(())
     }
+}
+
+#[inline(always)]
+fn write_segment(visit: &mut Visit<'_>, reach: Reach, segment: Segment<'_>, sector: u64) -> Result {
+    if let Some(page) = whole_page(&segment, sector) {
+        if visit.rewrite(page, reach, move |bytes| segment.copy_out(0, bytes))? {
+            return Ok(());
+        }
+    }
+    write_pieces(visit, reach, sector, segment.sectors(), |start, bytes| {
+        segment.copy_out(start, bytes);
+    })
+}
+
+/// Of some pages copies are written, or nothing.
+#[cold]
+fn write_by_plan(visit: &mut Visit<'_>, reach: Reach, bio: &Bio, plan: &Plan) -> Result {
+    let mut position = 0;
+    for_each_segment(bio, |segment, sector| {
+        let planned = plan.of_segment(position);
+        position += 1;
+        match planned {
+            None => write_segment(visit, reach, segment, sector),
+            Some(planned) if planned.is_written() => {
+                write_pieces(visit, reach, sector, segment.sectors(), |start, bytes| {
+                    planned.copy_out(start, bytes);
+                })
+            }
+            Some(_) => Ok(()),
+        }
+    })
 }
 
 fn read(visit: &mut Visit<'_>, bio: &Bio) -> Result {
@@ -243,10 +273,16 @@ fn read_pieces(visit: &mut Visit<'_>, segment: Segment<'_>, sector: u64) -> Resu
 }
 
 #[inline(never)]
-fn write_pieces(visit: &mut Visit<'_>, reach: Reach, segment: Segment<'_>, sector: u64) -> Result {
+fn write_pieces(
+    visit: &mut Visit<'_>,
+    reach: Reach,
+    sector: u64,
+    sectors: u64,
+    copy_out: impl Fn(usize, &mut [u8]),
+) -> Result {
     let mut start = 0;
-    for piece in pieces(sector, segment.sectors()) {
-        visit.write(piece, reach, |bytes| segment.copy_out(start, bytes))?;
+    for piece in pieces(sector, sectors) {
+        visit.write(piece, reach, |bytes| copy_out(start, bytes))?;
         start += piece.bytes().len();
     }
     Ok(())

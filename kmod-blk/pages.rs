@@ -42,6 +42,21 @@ impl PageTree {
     pub(crate) fn pages(&self) -> u64 {
         self.pages
     }
+
+    /// The same patches once more. Fails with `ENOMEM`.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let mut clone = Self::default();
+        for (index, leaf) in self.leaves.iter() {
+            let mut copy = Leaf::default();
+            for (to, from) in copy.0.iter_mut().zip(&leaf.0) {
+                *to = from.try_clone(Patience::MaySleep)?;
+            }
+            let node = reserve_node(Patience::MaySleep)?.into_node(*index, copy);
+            clone.leaves.insert(node);
+        }
+        clone.pages = self.pages;
+        Ok(clone)
+    }
 }
 
 impl Layer for PageTree {

@@ -18,7 +18,14 @@ use kernel::{
 
 /// By their index.
 const CLASS_NAMES: [&str; CLASSES] = ["user-pinned", "page-cache", "metadata", "other"];
-const DECISION_NAMES: [&str; DECISIONS] = ["written", "stashed", "bounced", "deferred", "dropped"];
+const DECISION_NAMES: [&str; DECISIONS] = [
+    "written",
+    "stashed",
+    "bounced",
+    "deferred",
+    "dropped-on-purpose",
+    "expired",
+];
 
 impl Report for Disk {
     /// A line for each counter, all from one snapshot.

@@ -3,9 +3,12 @@
 //! What a disk is to be like.
 
 use crate::{
-    logic::sectors::{
-        PAGE_SIZE,
-        SECTOR_SIZE, //
+    logic::{
+        sectors::{
+            PAGE_SIZE,
+            SECTOR_SIZE, //
+        },
+        writeback::Policy, //
     },
     sys::gendisk::Limits, //
 };
@@ -28,6 +31,18 @@ pub(crate) struct Settings {
     pub(crate) nowait: bool,
     /// Milliseconds after which data is copied; zero: as the bio comes.
     pub(crate) late_ms: u32,
+    /// What is done about pages that may be pinned.
+    pub(crate) rules: Rules,
+}
+
+/// What userspace can also change while the disk has power.
+pub(crate) struct Rules {
+    /// What becomes of pages under writeback that may be pinned.
+    pub(crate) policy: Policy,
+    /// How often a page is put into the cache before it is cleaned after all.
+    pub(crate) skip_budget: u32,
+    /// Milliseconds that a bio waits for its pages not to be pinned.
+    pub(crate) defer_ms: u32,
 }
 
 impl Default for Settings {
@@ -40,6 +55,11 @@ impl Default for Settings {
             stable_writes: false,
             nowait: true,
             late_ms: 0,
+            rules: Rules {
+                policy: Policy::Observe,
+                skip_budget: 8,
+                defer_ms: 2000,
+            },
         }
     }
 }

@@ -24,7 +24,8 @@ use crate::{
     pages::{
         PageTree,
         LEAF_PAGES, //
-    }, //
+    },
+    sys::worker::let_others_run, //
 };
 use core::ops::Range;
 use kernel::{
@@ -97,6 +98,20 @@ impl Store {
         for shard in &self.shards {
             shard.lock().dead = false;
         }
+    }
+
+    /// Has what the media of the other store hold, and nothing in the cache. Writes to the other that
+    /// come meanwhile may be seen or not.
+    pub(crate) fn copy_from(&self, other: &Self) -> Result {
+        for (ours, theirs) in self.shards.iter().zip(&other.shards) {
+            let media = theirs.lock().layers.media.try_clone()?;
+            ours.lock().layers = Layers {
+                cache: PageTree::default(),
+                media,
+            };
+            let_others_run();
+        }
+        Ok(())
     }
 
     /// How many pages the cache and the media have.

@@ -160,6 +160,14 @@ named! {
     Policy {
         /// Written and counted: what every disk does.
         Observe = "observe",
+        /// Where memory is cleaned, put into the volatile cache as they are, and dirty again.
+        Skip = "skip",
+        /// Copied as the bio comes, and the copy is written.
+        Bounce = "bounce",
+        /// Written when they are not pinned any more, or at a deadline.
+        Defer = "defer",
+        /// Where memory is cleaned, not written: data is lost, on purpose, for the checks to notice it.
+        Drop = "drop",
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use pinblk_abi as abi;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::page::Page;
 use crate::protocol::Answers;
 
 /// Version of [`Record`], raised by every change of its fields or of what they mean; `docs/record.md` says which.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// Everything known about one run of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -145,16 +146,83 @@ pub struct Step {
     pub device_references: Counted,
     /// Since the step before: bios that reached pinblk, by direction and class; empty ones left out.
     pub traffic: Vec<Traffic>,
+    /// Since the step before: pages of files under writeback that may be pinned, by what became of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decisions>,
     /// The pages that the scenario looks at.
     pub pages: Vec<Page>,
 }
 
 impl Step {
+    /// How many pages under writeback that may be pinned came to that end.
+    pub fn decided(&self, purpose: Purpose, decision: Decision) -> u64 {
+        let is_it = |decisions: &&Decisions| (decisions.purpose, decisions.decision) == (purpose, decision);
+        self.decisions.iter().filter(is_it).map(|decisions| decisions.pages).sum()
+    }
+
     /// The bios of one direction and class; all zero where there were none.
     pub fn traffic_of(&self, direction: Direction, class: Class) -> Traffic {
         let none = Traffic { direction, class, bios: 0, pages: 0, bytes: 0, pinned_pages: 0 };
         let is_it = |traffic: &&Traffic| traffic.direction == direction && traffic.class == class;
         self.traffic.iter().find(is_it).copied().unwrap_or(none)
+    }
+}
+
+/// Pages of files under writeback that may be pinned, and what became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decisions {
+    /// Whether somebody waits for the data.
+    pub purpose: Purpose,
+    /// What became of the pages.
+    pub decision: Decision,
+    /// How many.
+    pub pages: u64,
+}
+
+/// Why pages are written back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Memory is cleaned, and nobody waits.
+    Cleaning,
+    /// Somebody waits for the data to be durable, as fsync does.
+    Integrity,
+}
+
+/// What became of a page that may be pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Written as it was when its data was copied.
+    Written,
+    /// What it held as it came is in the volatile cache, and it is dirty again.
+    Stashed,
+    /// What it held as it came was written.
+    Bounced,
+    /// It waited until it was not pinned any more, and was written then.
+    Deferred,
+    /// Not written, and dirty again.
+    Dropped,
+    /// It waited, stayed pinned, and what it held at the deadline was written.
+    Expired,
+}
+
+impl Decision {
+    /// Every decision, in the order of the driver's numbers.
+    pub const ALL: [Self; abi::DECISIONS] =
+        [Self::Written, Self::Stashed, Self::Bounced, Self::Deferred, Self::Dropped, Self::Expired];
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Stashed => "stashed",
+            Self::Bounced => "bounced",
+            Self::Deferred => "deferred",
+            Self::Dropped => "dropped on purpose",
+            Self::Expired => "expired",
+        }
     }
 }
 

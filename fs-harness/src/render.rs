@@ -8,11 +8,13 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::cell::Setup;
+use crate::cell::{Policy, Setup};
 use crate::dump_page::{DumpPage, Kind};
 use crate::kernel_log;
 use crate::page::Page;
-use crate::record::{Check, Class, Counted, Direction, OutcomeKind, Record, Step, Traffic, Verdict};
+use crate::record::{
+    Check, Class, Counted, Decisions, Direction, OutcomeKind, Purpose, Record, Step, Traffic, Verdict,
+};
 
 /// Renders a record as the text of a snapshot.
 pub fn render(record: &Record) -> String {
@@ -51,7 +53,8 @@ fn write(out: &mut String, record: &Record) -> fmt::Result {
     writeln!(out, "scenario     {}", cell.scenario)?;
     writeln!(out, "setup        {}", cell.setup)?;
     writeln!(out, "acquisition  {}", cell.acquisition)?;
-    writeln!(out, "policy       {}", cell.policy)?;
+    let warning = if cell.policy == Policy::Drop { ", which loses data on purpose" } else { "" };
+    writeln!(out, "policy       {}{warning}", cell.policy)?;
     for step in &record.steps {
         write_step(out, step, cell.setup)?;
     }
@@ -112,6 +115,13 @@ fn write_counts(
     }
     for traffic in step.traffic.iter().filter(|traffic| is_shown(traffic)) {
         writeln!(out, "  bios      {}", bios(traffic, setup))?;
+    }
+    for Decisions { purpose, decision, pages } in &step.decisions {
+        let purpose = match purpose {
+            Purpose::Cleaning => "cleaning",
+            Purpose::Integrity => "integrity",
+        };
+        writeln!(out, "  decided   {purpose}: {} pages {pages}", decision.name())?;
     }
     Ok(())
 }

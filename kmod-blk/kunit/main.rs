@@ -35,6 +35,8 @@ pub mod logic {
     pub mod select;
     #[path = "src/split.rs"]
     pub mod split;
+    #[path = "src/writeback.rs"]
+    pub mod writeback;
 }
 #[path = "../media.rs"]
 mod media;
@@ -44,8 +46,8 @@ mod observe;
 mod pages;
 #[path = "../pending.rs"]
 mod pending;
-#[path = "../policy.rs"]
-mod policy;
+#[path = "../plan.rs"]
+mod plan;
 #[path = "../settings.rs"]
 mod settings;
 #[path = "../store.rs"]
@@ -58,6 +60,7 @@ mod sys {
     #[path = "kunit/beside.rs"]
     pub(crate) mod beside;
     pub(crate) mod bio;
+    mod bio_plan;
     mod calls;
     pub(crate) mod compat;
     pub(crate) mod delayed;

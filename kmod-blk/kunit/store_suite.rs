@@ -15,7 +15,10 @@ use crate::{
     settings::Settings,
     store::Store,
     sys::{
-        bio::Operation,
+        bio::{
+            Bio,
+            Operation, //
+        },
         compat::EILSEQ,
         own_bio::{
             memory,
@@ -37,6 +40,12 @@ const LEAF: u64 = 64 * 8;
 /// A disk's media, asked by bios.
 struct Asker(Pin<KBox<Media>>);
 
+/// Serves a bio and ends it.
+fn finish(media: &Media, bio: Bio) {
+    let result = media.serve(&bio, Patience::MaySleep);
+    media.complete(bio, result);
+}
+
 impl Asker {
     fn new(settings: &Settings) -> Result<Self> {
         KBox::pin_init(Media::new(settings), GFP_KERNEL).map(Self)
@@ -50,7 +59,7 @@ impl Asker {
             asked,
             &mut memory,
             from_ref(&(0..sectors * SECTOR_SIZE)),
-            |bio| self.0.finish(bio, Patience::MaySleep),
+            |bio| finish(&self.0, bio),
         )?;
         Ok(ended.errno)
     }
@@ -63,7 +72,7 @@ impl Asker {
     /// A bio without data.
     fn ask(&self, asked: Asked, sectors: u32) -> Result {
         let ended = without_data(asked, sectors * SECTOR_SIZE as u32, |bio| {
-            self.0.finish(bio, Patience::MaySleep)
+            finish(&self.0, bio)
         })?;
         to_result(ended.errno)
     }
@@ -85,7 +94,7 @@ impl Asker {
             asked,
             &mut memory,
             from_ref(&(0..sectors * SECTOR_SIZE)),
-            |bio| self.0.finish(bio, Patience::MaySleep),
+            |bio| finish(&self.0, bio),
         )?;
         to_result(ended.errno)?;
         let mut bytes = KVec::new();

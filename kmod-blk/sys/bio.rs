@@ -5,11 +5,17 @@
 use super::{
     compat::bytes_done,
     ffi,
-    folio::Page, //
+    folio::{
+        Page,
+        Place, //
+    }, //
 };
-use crate::logic::sectors::{
-    PAGE_SIZE,
-    SECTOR_SIZE, //
+use crate::logic::{
+    sectors::{
+        PAGE_SIZE,
+        SECTOR_SIZE, //
+    },
+    writeback::Marks, //
 };
 use core::{
     marker::PhantomData,
@@ -42,7 +48,9 @@ pub(crate) enum Operation {
 /// # Invariants
 ///
 /// The pointer is to a bio that was submitted to us and that nobody has completed yet.
-pub(crate) struct Bio(NonNull<bindings::bio>);
+pub(crate) struct Bio {
+    pub(super) raw: NonNull<bindings::bio>,
+}
 
 // SAFETY: Whoever has the bio may complete it, from any thread.
 unsafe impl Send for Bio {}
@@ -57,12 +65,27 @@ impl Bio {
     /// The bio must have been submitted to this driver, which takes it only once.
     pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
         // INVARIANT: That is the safety requirement.
-        Self(bio)
+        Self { raw: bio }
     }
 
     /// Gives up the bio, which has to be made one again by [`Self::from_raw`].
     pub(super) fn into_raw(self) -> NonNull<bindings::bio> {
-        ManuallyDrop::new(self).0
+        ManuallyDrop::new(self).raw
+    }
+
+    /// What it says of itself, as writeback is told by.
+    #[inline(always)]
+    pub(crate) fn marks(&self) -> Marks {
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        Marks(
+            bit(self.operation() == Operation::Write, Marks::WRITE)
+                | bit(self.is_page_pinned(), Marks::USER_PINNED)
+                | bit(self.is_metadata(), Marks::METADATA)
+                | bit(self.is_idle(), Marks::IDLE)
+                | bit(self.is_swap(), Marks::SWAP)
+                | bit(self.is_preflush(), Marks::PREFLUSH)
+                | bit(self.is_fua(), Marks::FUA),
+        )
     }
 
     /// What it asks for.
@@ -148,7 +171,7 @@ impl Bio {
     pub(crate) fn segments(&self) -> Segments<'_> {
         let iter = self.iter();
         // SAFETY: By the type invariant the bio is alive; nobody changes where its table is.
-        let table = unsafe { (*self.0.as_ptr()).bi_io_vec };
+        let table = unsafe { (*self.raw.as_ptr()).bi_io_vec };
         // INVARIANT: The block layer keeps a bio's iterator on an entry of the table, and within it,
         // unless there is no data left.
         Segments {
@@ -168,7 +191,7 @@ impl Bio {
         }
         let mut pinned = 0;
         // SAFETY: By the type invariant the bio is alive, and with it its pages.
-        let pages = unsafe { ffi::pinblk_bio_count_pages(self.0.as_ptr(), &mut pinned) };
+        let pages = unsafe { ffi::pinblk_bio_count_pages(self.raw.as_ptr(), &mut pinned) };
         (pages, pinned)
     }
 
@@ -179,7 +202,9 @@ impl Bio {
     }
 
     fn end(&self, result: Result) {
-        let bio = self.0.as_ptr();
+        let bio = self.raw.as_ptr();
+        // SAFETY: Both callers have the bio for themselves, so that nobody has its plan.
+        drop(unsafe { self.restore() });
         if let Err(error) = result {
             // SAFETY: Any errno may be passed.
             let status = unsafe { bindings::errno_to_blk_status(error.to_errno()) };
@@ -203,7 +228,7 @@ impl Bio {
 
     fn has_bio_flag(&self, bit: u32) -> bool {
         // SAFETY: By the type invariant the bio is alive, and its flags are ours to read.
-        let flags = unsafe { (*self.0.as_ptr()).bi_flags };
+        let flags = unsafe { (*self.raw.as_ptr()).bi_flags };
         flags & (1 << bit) != 0
     }
 
@@ -213,12 +238,12 @@ impl Bio {
 
     fn opf(&self) -> bindings::blk_opf_t {
         // SAFETY: By the type invariant the bio is alive; nobody changes what it asks for.
-        unsafe { (*self.0.as_ptr()).bi_opf }
+        unsafe { (*self.raw.as_ptr()).bi_opf }
     }
 
     fn iter(&self) -> bindings::bvec_iter {
         // SAFETY: By the type invariant the bio is alive; only its driver moves its iterator.
-        unsafe { (*self.0.as_ptr()).bi_iter }
+        unsafe { (*self.raw.as_ptr()).bi_iter }
     }
 }
 
@@ -311,6 +336,12 @@ impl<'a> Segment<'a> {
     pub(crate) fn page(&self) -> Page<'a> {
         // SAFETY: By the type invariant the page stays allocated for `'a`.
         unsafe { Page::from_raw(self.page) }
+    }
+
+    /// Where the data is in its file.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let page = self.page();
+        page.folio()?.place(page, self.offset)
     }
 
     /// Copies the bytes from `from` on out of the page.

@@ -26,6 +26,7 @@ unsafe extern "C" {
     pub(super) fn pinblk_disk_openers(disk: *mut bindings::gendisk) -> c_uint;
 
     pub(super) fn pinblk_bio_count_pages(bio: *const bindings::bio, pinned: *mut u64) -> u64;
+    pub(super) fn pinblk_bio_has_plan(bio: *mut bindings::bio);
     pub(super) fn pinblk_frame_alloc(may_sleep: bool) -> *mut c_void;
 
     pub(super) fn pinblk_delayed_work_init(
@@ -86,6 +87,7 @@ unsafe extern "C" {
     pub(super) fn pinblk_page_mapcount(page: *const bindings::page) -> c_int;
     pub(super) fn pinblk_page_folio(page: *mut bindings::page) -> *mut bindings::folio;
 
+    pub(super) fn pinblk_folio_try_dirty(folio: *mut bindings::folio) -> bool;
     pub(super) fn pinblk_folio_is_typed(folio: *const bindings::folio) -> bool;
     pub(super) fn pinblk_folio_page_index(
         folio: *const bindings::folio,

@@ -16,7 +16,10 @@ use crate::{
         STATE_UPTODATE,
         STATE_WRITEBACK, //
     },
-    logic::classify::Owner, //
+    logic::{
+        classify::Owner,
+        sectors::PAGE_SIZE, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -93,12 +96,20 @@ impl<'a> Page<'a> {
     }
 }
 
+/// Where bytes are in a file. The file is told by the address of its mapping, which may belong to
+/// another file when that is gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    mapping: usize,
+    position: u64,
+}
+
 /// A folio that somebody else keeps alive.
 ///
 /// # Invariants
 ///
 /// It stays allocated for `'a`, and is a folio: its words are not used for something else.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Folio<'a> {
     raw: NonNull<bindings::folio>,
     _alive: PhantomData<&'a bindings::folio>,
@@ -132,6 +143,25 @@ impl Folio<'_> {
                 ..
             }
         )
+    }
+
+    /// Where the byte `offset` of `page`, a page of this folio, is in its file.
+    pub(crate) fn place(self, page: Page<'_>, offset: usize) -> Option<Place> {
+        // SAFETY: By the type invariant it is a folio and allocated.
+        let mapping = unsafe { bindings::folio_mapping(self.raw.as_ptr()) };
+        // SAFETY: By the type invariants both are allocated, and the page is part of the folio.
+        let index = unsafe { ffi::pinblk_folio_page_index(self.raw.as_ptr(), page.raw.as_ptr()) };
+        (!mapping.is_null()).then(|| Place {
+            mapping: mapping as usize,
+            position: index as u64 * PAGE_SIZE as u64 + offset as u64,
+        })
+    }
+
+    /// Marks the folio dirty, which is then written again. False if it is locked, which changes nothing.
+    pub(crate) fn try_dirty(self) -> bool {
+        // SAFETY: By the type invariant it is a folio and allocated. The caller may sleep, as
+        // everything in this driver but what is documented otherwise.
+        unsafe { ffi::pinblk_folio_try_dirty(self.raw.as_ptr()) }
     }
 
     /// The mode of the inode whose page cache the folio is in, zero if there is none.

@@ -8,6 +8,7 @@
 
 pub(crate) mod acquire;
 pub(crate) mod bio;
+mod bio_plan;
 pub(crate) mod bio_queue;
 mod calls;
 pub(crate) mod compat;

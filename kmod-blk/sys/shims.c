@@ -7,6 +7,7 @@
 #include <linux/percpu.h>
 #include <linux/pid.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/workqueue.h>
 
@@ -24,6 +25,12 @@ blk_features_t pinblk_disk_features(bool write_cache, bool fua,
 unsigned int pinblk_disk_openers(struct gendisk *disk)
 {
 	return disk_openers(disk);
+}
+
+/* Marks a bio that has a plan, see sys/bio_plan.rs. A bio ends without one: nobody calls this. */
+void pinblk_bio_has_plan(struct bio *bio)
+{
+	WARN_ON_ONCE(1);
 }
 
 /*
@@ -262,6 +269,24 @@ u64 pinblk_bio_count_pages(const struct bio *bio, u64 *pinned)
 	}
 	*pinned = found;
 	return pages;
+}
+
+/*
+ * For a folio under writeback, whose bio has not ended. To be dirtied it has to be locked, or some
+ * filesystems warn; but whoever has locked it may wait for the end of that bio, so the lock is not
+ * waited for. What the filesystem allocates must not wait for I/O for the same reason.
+ */
+bool pinblk_folio_try_dirty(struct folio *folio)
+{
+	unsigned int flags;
+
+	if (!folio_trylock(folio))
+		return false;
+	flags = memalloc_noio_save();
+	folio_mark_dirty(folio);
+	memalloc_noio_restore(flags);
+	folio_unlock(folio);
+	return true;
 }
 
 unsigned long pinblk_folio_page_index(const struct folio *folio,

@@ -17,6 +17,8 @@ unsigned int pinblk_disk_openers(struct gendisk *disk);
 
 u64 pinblk_bio_count_pages(const struct bio *bio, u64 *pinned);
 
+void pinblk_bio_has_plan(struct bio *bio);
+
 void *pinblk_frame_alloc(bool may_sleep);
 
 void pinblk_delayed_work_init(struct delayed_work *work, work_func_t run);
@@ -61,6 +63,7 @@ unsigned long pinblk_page_to_pfn(const struct page *page);
 int pinblk_page_mapcount(const struct page *page);
 struct folio *pinblk_page_folio(struct page *page);
 
+bool pinblk_folio_try_dirty(struct folio *folio);
 bool pinblk_folio_is_typed(const struct folio *folio);
 unsigned long pinblk_folio_page_index(const struct folio *folio,
 				      const struct page *page);

@@ -2,6 +2,8 @@
 
 //! What a scenario stands on: files and memory to work with, and a place to say what was seen.
 
+mod disk;
+
 use std::io::{self, Write};
 use std::time::Duration;
 use std::{env, fs};
@@ -13,8 +15,7 @@ use pinblk_abi as abi;
 use super::agent::prepare;
 use super::caches::drain_lru;
 use super::counters::{Counters, Disagreement};
-use super::device::{Bios, Device, Gate, Hold, Stage};
-use super::disk::Disk;
+use super::device::{Device, Gate, Hold};
 use super::error::{Doing, Error, Result};
 use super::file::TestFile;
 use super::kmsg::Tail;
@@ -64,6 +65,9 @@ impl Bed {
     pub(crate) fn new(cell: Cell, known: Vec<(&'static str, Known)>) -> Result<Self> {
         let device = Device::open()?;
         let site = Site::of(cell.setup);
+        if let Some(disk) = site.disk() {
+            disk.set_policy(cell.policy)?;
+        }
         let base = Counters::read(&device, site.disk())?;
         Ok(Self {
             cell,
@@ -90,12 +94,6 @@ impl Bed {
     /// How pinblk takes pages in this cell.
     pub fn acquisition(&self) -> Acquisition {
         self.cell.acquisition
-    }
-
-    /// Closes a gate of the cell's disk.
-    pub fn close_gate(&self, stage: Stage, bios: &Bios) -> Result<Gate> {
-        let none = || Error::Unexpected(format!("the setup '{}' has no disk", self.cell.setup));
-        self.device.close_gate(self.site.disk().ok_or_else(none)?, stage, bios)
     }
 
     /// What is under test below the scenario.
@@ -134,11 +132,6 @@ impl Bed {
         done
     }
 
-    /// The disk below the setup, where there is one.
-    pub fn disk(&self) -> Option<&'static Disk> {
-        self.site.disk()
-    }
-
     /// A file of whole pages that holds `pattern`, on the media and not in the page cache.
     pub fn file(&mut self, name: &str, pattern: Pattern, pages: usize) -> Result<TestFile> {
         let backing = self.site.backing(name)?;
@@ -153,6 +146,13 @@ impl Bed {
         }
         self.restart_counting()?;
         Ok(made)
+    }
+
+    /// An empty file that is to have so many pages. Nothing of it is on the disk.
+    pub fn new_file(&self, name: &str, pages: usize) -> Result<TestFile> {
+        let (path, backing) = (self.site.path(name)?, self.site.backing(name)?);
+        fs::File::create(&path).doing(format!("make {}", path.display()))?;
+        Ok(TestFile::new(path, backing, pages))
     }
 
     /// Anonymous memory of single pages, filled and thereby touched.
@@ -206,6 +206,7 @@ impl Bed {
             device_pins: now.device_pins().since(last.device_pins()),
             device_references: now.device_references().since(last.device_references()),
             traffic: now.traffic_since(&last),
+            decisions: now.decisions_since(&last),
             pages,
         };
         send(&FromGuest::Step(Box::new(step.clone())))?;

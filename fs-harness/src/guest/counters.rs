@@ -10,7 +10,7 @@ use pinblk_abi as abi;
 use super::device::Device;
 use super::disk::Disk;
 use super::error::{Doing, Error, Result};
-use crate::record::{Class, Counted, Direction, Traffic};
+use crate::record::{Class, Counted, Decision, Decisions, Direction, Purpose, Traffic};
 
 /// How long the end of what was asked for may take that goes on after a system call has returned, or after
 /// a process has died.
@@ -114,6 +114,25 @@ impl Counters {
     fn held(&self, mode: u32) -> Counted {
         let pages = |by_mode: &[[u64; abi::PATHS]]| by_mode[mode as usize].iter().sum();
         Counted { acquired: pages(&self.holds.acquired), released: pages(&self.holds.released) }
+    }
+
+    /// Pages under writeback that may be pinned since `earlier`, by what became of them, without what
+    /// became of none.
+    pub fn decisions_since(&self, earlier: &Self) -> Vec<Decisions> {
+        let purposes = [
+            (Purpose::Cleaning, &self.disk.cleaning, &earlier.disk.cleaning),
+            (Purpose::Integrity, &self.disk.integrity, &earlier.disk.integrity),
+        ];
+        let mut all = Vec::new();
+        for (purpose, now, then) in purposes {
+            for (index, decision) in Decision::ALL.into_iter().enumerate() {
+                let pages = now[index] - then[index];
+                if pages > 0 {
+                    all.push(Decisions { purpose, decision, pages });
+                }
+            }
+        }
+        all
     }
 
     /// Bios since `earlier`, without the classes that saw none.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 use super::error::{Doing, Result};
+use crate::cell::Policy;
 
 /// Where pinblk has its disks made.
 const DIRECTORY: &str = "/sys/kernel/config/pinblk";
@@ -105,6 +106,22 @@ impl Disk {
         let path = self.directory().join(attribute);
         let text = fs::read_to_string(&path).doing(format!("read {}", path.display()))?;
         Ok(text.trim_end().to_owned())
+    }
+
+    /// What is done from now on about writeback of pages that may be pinned.
+    pub fn set_policy(&self, policy: Policy) -> Result<()> {
+        self.write("policy", policy.name())
+    }
+
+    /// Makes a disk like this one that begins with what its media hold: what a power cut at this moment
+    /// would leave. This one goes on.
+    pub fn copy_media(&self, copy: &Self) -> Result<()> {
+        copy.make_unpowered()?;
+        for attribute in ["size", "blocksize"] {
+            copy.write(attribute, &self.read(attribute)?)?;
+        }
+        copy.write("copy_of", self.name)?;
+        copy.write("power", "1")
     }
 
     /// Cuts the power: what was not flushed is lost, and I/O fails until [`Disk::restore_power`].

@@ -5,11 +5,11 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
-use nix::libc;
+use nix::libc::{self, c_uint};
 
 use super::caches::drop_caches;
 use super::error::{Doing, Result};
@@ -35,6 +35,11 @@ impl TestFile {
     /// Has none of it in the page cache, which loses all that is clean and not mapped.
     pub(crate) fn evict(&self) -> Result<()> {
         drop_caches(&self.backing, self.length() as u64)
+    }
+
+    /// Its name in its folder.
+    pub fn name(&self) -> &Path {
+        Path::new(self.path.file_name().expect("a file of a scenario has a name"))
     }
 
     /// Bytes of it that the scenario uses.
@@ -89,6 +94,23 @@ impl TestFile {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         fallocate(self.buffered()?, flags, signed(offset), signed(length))
             .doing(format!("punch a hole into {}", self.path.display()))
+    }
+
+    /// Begins to write its dirty pages back as memory is cleaned, and does not wait for that.
+    pub fn begin_cleaning(&self) -> Result<()> {
+        self.sync_range(libc::SYNC_FILE_RANGE_WRITE)
+    }
+
+    /// Waits until none of its pages is under writeback.
+    pub fn wait_for_writeback(&self) -> Result<()> {
+        self.sync_range(libc::SYNC_FILE_RANGE_WAIT_AFTER)
+    }
+
+    fn sync_range(&self, flags: c_uint) -> Result<()> {
+        let file = self.buffered()?;
+        // SAFETY: the call takes numbers, and the descriptor is open.
+        let returned = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
+        Errno::result(returned).map(drop).doing(format!("write {} back", self.path.display()))
     }
 
     /// Its bytes, by one read into whole pages.

@@ -131,10 +131,19 @@ impl Filesystem {
 
     /// Mounts it.
     pub fn mount(&self, disk: &Disk) -> Result<()> {
-        let Self { kind, folder, options, .. } = self;
-        let node = disk.path();
+        self.mount_at(disk, self.folder, self.options)
+    }
+
+    /// Mounts a copy of the filesystem, which has the same identity, while that itself is mounted.
+    pub fn mount_beside(&self, disk: &Disk, folder: &str) -> Result<()> {
+        let options = if self.kind == "xfs" { "nouuid" } else { self.options };
+        self.mount_at(disk, folder, options)
+    }
+
+    fn mount_at(&self, disk: &Disk, folder: &str, options: &str) -> Result<()> {
+        let (node, kind) = (disk.path(), self.kind);
         fs::create_dir_all(folder).doing(format!("make {folder}"))?;
-        mount(Some(node.as_str()), *folder, Some(*kind), MsFlags::MS_NOATIME, Some(*options))
+        mount(Some(node.as_str()), folder, Some(kind), MsFlags::MS_NOATIME, Some(options))
             .doing(format!("mount {node} at {folder} as {kind}"))
     }
 

@@ -2,11 +2,13 @@
 
 //! The setup of a cell: the filesystem under test, made, mounted, and afterwards unmounted and checked.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::daemon::{self, Daemon};
 use super::disk::{Attributes, Disk};
-use super::error::{Error, Result};
+use super::error::{Doing, Error, Result};
 use super::filesystem::{self, Checked, Filesystem};
 use super::fuse::Mode;
 use super::fuse_ring::Transport;
@@ -14,6 +16,10 @@ use crate::cell::Setup;
 
 /// The disk of every setup that has one.
 const DISK: Disk = Disk::of("pinblk0");
+
+/// What a power cut of it would leave.
+const SURVIVOR: Disk = Disk::of("pinblk1");
+const AFTER_CUT: &str = "/mnt/after-cut";
 
 /// Where a filesystem without a disk is mounted.
 const IN_MEMORY: &str = "/mnt/tmpfs";
@@ -150,11 +156,47 @@ impl Site {
         }
     }
 
+    /// The filesystem as it would be after a power cut at this moment, mounted beside the one that goes on.
+    pub fn after_power_cut(&self) -> Result<Survivor> {
+        let Parts::OnDisk(filesystem) = self.parts else {
+            let text = format!("the setup '{}' is not mounted after a power cut", self.setup);
+            return Err(Error::Unexpected(text));
+        };
+        DISK.copy_media(&SURVIVOR)?;
+        filesystem.mount_beside(&SURVIVOR, AFTER_CUT)?;
+        Ok(Survivor { filesystem })
+    }
+
     /// Asks the checker of the filesystem, which is not mounted any more; returns what is wrong, or that it has none.
     pub fn check(&self) -> Result<Option<Checked>> {
         match self.parts {
             Parts::Nothing | Parts::BareDisk(_) | Parts::Tmpfs => Ok(None),
             Parts::OnDisk(filesystem) | Parts::Fuse(_, filesystem) => filesystem.check(&DISK).map(Some),
         }
+    }
+}
+
+/// What a power cut has left of a filesystem.
+pub struct Survivor {
+    filesystem: &'static Filesystem,
+}
+
+impl Survivor {
+    /// The bytes of a file, at most so many.
+    pub fn read(&self, name: &Path, length: usize) -> Result<Vec<u8>> {
+        let path = Path::new(AFTER_CUT).join(name);
+        let doing = || format!("read {}", path.display());
+        let mut bytes = Vec::new();
+        let file = File::open(&path).doing(doing())?;
+        file.take(length as u64).read_to_end(&mut bytes).doing(doing())?;
+        Ok(bytes)
+    }
+
+    /// Unmounts it, has it checked, and forgets it.
+    pub fn unmount(self) -> Result<Checked> {
+        filesystem::unmount(AFTER_CUT)?;
+        let checked = self.filesystem.check(&SURVIVOR)?;
+        SURVIVOR.remove()?;
+        Ok(checked)
     }
 }

@@ -26,6 +26,7 @@ fn record() -> Record {
         pins: Counted { acquired: 1, released: 0 },
         device_pins: Counted { acquired: 1, released: 0 },
         device_references: Counted::default(),
+        decisions: Vec::new(),
         traffic: [Class::PageCache, Class::Metadata]
             .map(|class| Traffic {
                 direction: Direction::Write,

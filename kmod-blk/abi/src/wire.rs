@@ -20,7 +20,7 @@ pub use hold::*;
 pub use io::*;
 
 /// Version of everything in this file: raised by any change of a number, a size or a meaning.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The size in bytes of the pages that requests count in.
 pub const PAGE_SIZE: u64 = 4096;
@@ -64,19 +64,22 @@ pub const CLASS_OTHER: usize = 3;
 /// Number of classes.
 pub const CLASSES: usize = 4;
 
-/// Index into [`Statistics::cleaning`] and [`Statistics::integrity`]: the page is written as it is
-/// when its data is copied. The policy `observe` decides nothing else.
+/// Index into [`Statistics::cleaning`] and [`Statistics::integrity`]: the page was written as it was
+/// when its data was copied. The policy `observe` has nothing else, and any other has it where there is
+/// no memory to do better.
 pub const DECISION_WRITTEN: usize = 0;
-/// What the page held as it arrived is kept in the cache, and the page is dirty again.
+/// What the page held as it arrived is in the cache, and the page is dirty again.
 pub const DECISION_STASHED: usize = 1;
-/// What the page held as it arrived is written.
+/// What the page held as it arrived was written.
 pub const DECISION_BOUNCED: usize = 2;
-/// The page waits for its pins to go.
+/// The page waited until it was not pinned any more, and was written then.
 pub const DECISION_DEFERRED: usize = 3;
-/// The page is not written, and dirty again.
+/// The page was not written, and is dirty again: data is lost, on purpose.
 pub const DECISION_DROPPED: usize = 4;
+/// The page waited and stayed pinned until the deadline. What it held then was written.
+pub const DECISION_EXPIRED: usize = 5;
 /// Number of decisions.
-pub const DECISIONS: usize = 5;
+pub const DECISIONS: usize = 6;
 
 /// Everything counted on one disk since it got its power.
 ///
@@ -107,8 +110,8 @@ pub struct Statistics {
     pub refused: u64,
     /// Bios that are held by gates or wait for a late transfer now.
     pub in_flight: u64,
-    /// Pages of regular files under writeback that may be pinned, by what was decided about them,
-    /// where nobody waits for the data: memory is cleaned.
+    /// Pages of regular files under writeback that may be pinned, by what became of them, where nobody
+    /// waits for the data: memory is cleaned. Each is counted once that is known.
     pub cleaning: [u64; DECISIONS],
     /// The same where somebody waits (REQ_SYNC), as fsync does.
     pub integrity: [u64; DECISIONS],

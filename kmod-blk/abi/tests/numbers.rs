@@ -5,7 +5,7 @@
 #[test]
 fn requests_have_the_numbers_of_the_kernels_scheme() {
     assert_eq!(pinblk_abi::HELLO, 0xc008_b100);
-    assert_eq!(pinblk_abi::STATISTICS, 0xc1b8_b101);
+    assert_eq!(pinblk_abi::STATISTICS, 0xc1c8_b101);
     assert_eq!(pinblk_abi::HOLD, 0xc028_b102);
     assert_eq!(pinblk_abi::DMA, 0xc028_b103);
     assert_eq!(pinblk_abi::RELEASE, 0x4008_b104);

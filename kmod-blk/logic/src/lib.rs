@@ -13,3 +13,4 @@ pub mod patch;
 pub mod sectors;
 pub mod select;
 pub mod split;
+pub mod writeback;

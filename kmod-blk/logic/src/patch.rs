@@ -59,6 +59,22 @@ impl<F: Frame> Patch<F> {
         }
     }
 
+    /// The same once more.
+    pub fn try_clone(&self, patience: Patience) -> Result<Self, F::Error> {
+        let content = match &self.content {
+            Content::Zeroes => Content::Zeroes,
+            Content::Data(frame) => {
+                let mut copy = F::zeroed(patience)?;
+                copy.copy_from_slice(&**frame);
+                Content::Data(copy)
+            }
+        };
+        Ok(Self {
+            held: self.held,
+            content,
+        })
+    }
+
     /// The sectors that are held.
     pub fn held(&self) -> SectorMask {
         self.held

@@ -54,6 +54,7 @@ pub(super) fn run(ports: &mut Ports, program: &Program, site: &Site) -> Result<(
         device_pins: after.device_pins().since(before.device_pins()),
         device_references: after.device_references().since(before.device_references()),
         traffic: after.traffic_since(&before),
+        decisions: after.decisions_since(&before),
         pages: Vec::new(),
     })))?;
     ports.send(&FromGuest::Exited { code, problem })

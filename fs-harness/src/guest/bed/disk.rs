@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a scenario does with the disk below its setup.
+
+use std::fs::File;
+
+use super::Bed;
+use crate::cell::Policy;
+use crate::guest::device::{Bios, Gate, Stage};
+use crate::guest::disk::Disk;
+use crate::guest::error::{Doing, Error, Result};
+use crate::guest::file::TestFile;
+
+impl Bed {
+    /// The disk below the setup, where there is one.
+    pub fn disk(&self) -> Option<&'static Disk> {
+        self.site.disk()
+    }
+
+    /// What the disk does about writeback of pages that may be pinned.
+    pub fn policy(&self) -> Policy {
+        self.cell.policy
+    }
+
+    /// Closes a gate of the cell's disk.
+    pub fn close_gate(&self, stage: Stage, bios: &Bios) -> Result<Gate> {
+        self.device.close_gate(self.disk_or_error()?, stage, bios)
+    }
+
+    /// Changes a number that the policy of the cell's disk goes by.
+    pub fn write_rule(&self, attribute: &str, value: u32) -> Result<()> {
+        self.disk_or_error()?.write(attribute, &value.to_string())
+    }
+
+    /// Has the disk move what its cache has to the media.
+    pub fn flush_disk(&self) -> Result<()> {
+        let path = self.disk_or_error()?.path();
+        File::open(&path).and_then(|disk| disk.sync_all()).doing(format!("flush {path}"))
+    }
+
+    fn disk_or_error(&self) -> Result<&'static Disk> {
+        let none = || Error::Unexpected(format!("the setup '{}' has no disk", self.cell.setup));
+        self.site.disk().ok_or_else(none)
+    }
+
+    /// The bytes of a file as they would be after a power cut at this moment. The filesystem goes on: what
+    /// its disk has on the media is mounted once more, which recovers it, and is checked.
+    pub fn after_power_cut(&mut self, file: &TestFile) -> Result<Vec<u8>> {
+        let survivor = self.site.after_power_cut()?;
+        let bytes = survivor.read(file.name(), file.length());
+        let checked = survivor.unmount()?;
+        let text = format!("{} finds what a power cut leaves clean, once it is recovered", checked.program);
+        self.check_that(&text, checked.complaint.is_none(), || checked.complaint.unwrap_or_default())?;
+        bytes
+    }
+}
