@@ -34,6 +34,8 @@ pub struct Scenario {
 pub struct Violated {
     /// Where.
     pub on: &'static [Setup],
+    /// Under which policies of the driver.
+    pub under: &'static [Policy],
     /// Its words.
     pub check: &'static str,
     /// Why.
@@ -65,7 +67,10 @@ impl Scenario {
 
     /// The checks of a cell that are known to be violated, by their words.
     pub fn known(&self, cell: &Cell) -> Vec<(&'static str, Known)> {
-        let of_cell = self.known.iter().filter(|violated| violated.on.contains(&cell.setup));
+        let of_cell = self
+            .known
+            .iter()
+            .filter(|violated| violated.on.contains(&cell.setup) && violated.under.contains(&cell.policy));
         of_cell.map(|violated| (violated.check, violated.why.known())).collect()
     }
 
@@ -132,6 +137,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::bad_input::SCENARIOS,
         crate::counting::SCENARIOS,
         crate::defragment::SCENARIOS,
+        crate::defer::SCENARIOS,
         crate::delayed::SCENARIOS,
         crate::direct_io::SCENARIOS,
         crate::direct_over_hold::SCENARIOS,
@@ -154,10 +160,12 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::nowait::SCENARIOS,
         crate::overflow::SCENARIOS,
         crate::own_pages::SCENARIOS,
+        crate::pinned_writeback::SCENARIOS,
         crate::process::SCENARIOS,
         crate::ptrace::SCENARIOS,
         crate::reclaim::SCENARIOS,
         crate::removal::SCENARIOS,
+        crate::skip::SCENARIOS,
         crate::transfer::SCENARIOS,
         crate::transfer_in_flight::SCENARIOS,
         crate::transfer_interrupted::SCENARIOS,

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 
-use fs_harness::cell::{Acquisition, Setup};
+use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::device::Release;
 use fs_harness::guest::held_page::{BY_DEVICE, BY_PROCESSOR, HeldPage};
 use fs_harness::guest::memory::PAGE;
@@ -42,6 +42,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
 const fn forgotten(check: &'static str) -> Violated {
     Violated {
         on: &[Setup::Xfs, Setup::XfsStable],
+        under: Policy::ALL,
         check,
         why: Why::Finding("xfs-defragmentation-loses-dma"),
     }

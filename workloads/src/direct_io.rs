@@ -2,7 +2,7 @@
 
 //! Direct I/O between anonymous memory and a file, by system call and by `io_uring`.
 
-use fs_harness::cell::Setup;
+use fs_harness::cell::{Policy, Setup};
 use fs_harness::guest::io::{self, Interface};
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
@@ -92,7 +92,12 @@ const COUNTED_WRONGLY: &[Violated] = &[
 
 /// A check of pins that direct I/O on vfat violates.
 pub(crate) const fn miscounted_on_vfat(check: &'static str) -> Violated {
-    Violated { on: &[Setup::Vfat], check, why: Why::Finding("folio-add-pin-is-not-counted") }
+    Violated {
+        on: &[Setup::Vfat],
+        under: Policy::ALL,
+        check,
+        why: Why::Finding("folio-add-pin-is-not-counted"),
+    }
 }
 
 const PINNED_ONCE: &str = "each page of the buffer was pinned once and released once";

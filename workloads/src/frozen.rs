@@ -2,7 +2,7 @@
 
 //! A page becomes dirty while its filesystem is frozen, by a device that has held it from before.
 
-use fs_harness::cell::{Acquisition, Setup};
+use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::device::Release;
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::freeze::Frozen;
@@ -52,11 +52,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         known: &[
             Violated {
                 on: WRITES_IN_PLACE,
+                under: Policy::ALL,
                 check: NOTHING_WRITTEN,
                 why: Why::Finding("frozen-filesystems-are-written-to"),
             },
             Violated {
                 on: &[Setup::Btrfs, Setup::BtrfsNoDataSum],
+                under: Policy::ALL,
                 check: NOT_MISSED,
                 why: Why::Finding("btrfs-fsync-misses-late-dirty"),
             },

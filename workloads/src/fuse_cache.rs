@@ -4,7 +4,7 @@
 
 use std::fs::File;
 
-use fs_harness::cell::{Acquisition, Setup};
+use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::device::{Path, Release, Take};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::held_page::{BEFORE, BY_DEVICE, BY_PROCESSOR, HeldPage};
@@ -56,8 +56,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         acquisitions: &[Acquisition::Get, Acquisition::Pin],
         not: NOT,
         known: &[
-            Violated { on: WITH_A_PAGE_CACHE, check: SYNCED, why: NOBODY_TO_WRITE },
-            Violated { on: WITH_A_PAGE_CACHE, check: SAVED, why: NOBODY_TO_WRITE },
+            Violated { on: WITH_A_PAGE_CACHE, under: Policy::ALL, check: SYNCED, why: NOBODY_TO_WRITE },
+            Violated { on: WITH_A_PAGE_CACHE, under: Policy::ALL, check: SAVED, why: NOBODY_TO_WRITE },
         ],
         run: late_dirty_closed,
         ..Scenario::PLAIN
@@ -70,8 +70,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         acquisitions: &[Acquisition::Get, Acquisition::Pin],
         not: NOT,
         known: &[
-            Violated { on: WITH_A_PAGE_CACHE, check: STAYS, why: FORGOTTEN },
-            Violated { on: WITH_A_PAGE_CACHE, check: SAVED, why: FORGOTTEN },
+            Violated { on: WITH_A_PAGE_CACHE, under: Policy::ALL, check: STAYS, why: FORGOTTEN },
+            Violated { on: WITH_A_PAGE_CACHE, under: Policy::ALL, check: SAVED, why: FORGOTTEN },
         ],
         run: open_under_hold,
         ..Scenario::PLAIN

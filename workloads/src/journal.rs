@@ -2,7 +2,7 @@
 
 //! ext4 with data in its journal: a page that is dirty behind its back is journalled only if it is seen to be pinned.
 
-use fs_harness::cell::{Acquisition, Setup};
+use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::device::{Bios, Release, Stage};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::held_page::{BY_DEVICE, BY_PROCESSOR, HeldPage};
@@ -78,6 +78,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         not: NOT,
         known: &[Violated {
             on: &[Setup::Ext4Journal],
+            under: Policy::ALL,
             check: CAN_BE_MOUNTED,
             why: Why::Finding("ext4-journal-checksums-miss-dma"),
         }],

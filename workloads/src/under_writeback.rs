@@ -2,7 +2,7 @@
 
 //! A page is used by a device while it is being written back: the disk has it, and has not copied it yet.
 
-use fs_harness::cell::{Acquisition, Setup};
+use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::device::{Bios, Gate, Stage};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::held_page::{BEFORE, BY_DEVICE, BY_PROCESSOR, HeldPage};
@@ -44,6 +44,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         not: &[NO_FILE, NO_FILESYSTEM, LARGE_BLOCK, NO_DISK, FUSE, NO_DIRECT_IO, MISCOUNTED],
         known: &[Violated {
             on: &[Setup::Btrfs],
+            under: Policy::ALL,
             check: CAN_BE_READ,
             why: Why::Finding("btrfs-checksums-miss-dma"),
         }],

@@ -10,6 +10,7 @@ use crate::guest::device::{Bios, Gate, Stage};
 use crate::guest::disk::Disk;
 use crate::guest::error::{Doing, Error, Result};
 use crate::guest::file::TestFile;
+use crate::pattern::Pattern;
 
 impl Bed {
     /// The disk below the setup, where there is one.
@@ -46,11 +47,26 @@ impl Bed {
     /// The bytes of a file as they would be after a power cut at this moment. The filesystem goes on: what
     /// its disk has on the media is mounted once more, which recovers it, and is checked.
     pub fn after_power_cut(&mut self, file: &TestFile) -> Result<Vec<u8>> {
+        self.try_after_power_cut(file)?
+    }
+
+    /// Records whether a file would hold the pattern after a power cut at this moment.
+    pub fn check_after_power_cut(&mut self, text: &str, pattern: Pattern, file: &TestFile) -> Result<()> {
+        match self.try_after_power_cut(file)? {
+            Ok(found) => self.check_data(text, pattern, &found),
+            Err(error) => self.check_that(text, false, || error.to_string()),
+        }
+    }
+
+    /// Fails where nothing can be said of the file; what reading it fails with is within.
+    fn try_after_power_cut(&mut self, file: &TestFile) -> Result<Result<Vec<u8>>> {
         let survivor = self.site.after_power_cut()?;
         let bytes = survivor.read(file.name(), file.length());
         let checked = survivor.unmount()?;
         let text = format!("{} finds what a power cut leaves clean, once it is recovered", checked.program);
         self.check_that(&text, checked.complaint.is_none(), || checked.complaint.unwrap_or_default())?;
-        bytes
+        // What mounting and checking it took belongs to no step.
+        self.restart_counting()?;
+        Ok(bytes)
     }
 }
