@@ -30,21 +30,6 @@ pub(crate) const BY_DEVICE: Pattern = Pattern(3);
 /// How long a bio is deferred in these scenarios, in milliseconds.
 const DEADLINE_MS: u32 = 100;
 
-pub(crate) const NOT: &[NotOn] = &[
-    (&[Setup::None], "there is no file to write back"),
-    (&[Setup::Bdev], "what a filesystem does about the page is the question"),
-    LARGE_BLOCK,
-    (
-        &[Setup::Ext4Small, Setup::BtrfsNoDataSum],
-        "the size of blocks and checksums are not what the policies are about",
-    ),
-    (&[Setup::Ext4Journal], "data in the journal is never cleaned by a bio of its own"),
-    (&[Setup::XfsStable], "stable pages wait for the processor to write, and not for a device"),
-    (&[Setup::Vfat], "it has no journal that promises anything after a power cut"),
-    (&[Setup::Tmpfs], "there is no disk to write back to"),
-    (Setup::FUSE, "the page cache of a FUSE file is written back to its daemon, if it has one"),
-];
-
 pub(crate) const SETUPS: &[Setup] = &[Setup::Ext4, Setup::Xfs, Setup::Btrfs, Setup::F2fs];
 
 /// Without btrfs.
@@ -52,9 +37,9 @@ pub(crate) const NO_CHECKSUMS: &[Setup] = &[Setup::Ext4, Setup::Xfs, Setup::F2fs
 
 /// What is said of a filesystem that a scenario of the others leaves out, and what of the rest.
 macro_rules! not_either {
-    ($($left_out:expr),+) => {
+    ($($left_out:expr),*) => {
         &[
-            $($left_out,)+
+            $($left_out,)*
             (&[Setup::None], "there is no file to write back"),
             (&[Setup::Bdev], "what a filesystem does about the page is the question"),
             LARGE_BLOCK,
@@ -71,6 +56,8 @@ macro_rules! not_either {
     };
 }
 pub(crate) use not_either;
+
+pub(crate) const NOT: &[NotOn] = not_either!();
 
 const ALL: &[Policy] = Policy::ALL;
 
