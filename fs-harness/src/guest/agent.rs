@@ -82,7 +82,11 @@ impl Agent {
                         self.mark_log(&format!("{MADE}{setup}"))?;
                         self.ports.send(&FromGuest::Made(setup))?;
                     }
-                    Err(error) => return self.give_verdict(OutcomeKind::Failed, error.to_string(), None),
+                    Err(error) => {
+                        let lacks = matches!(error, Error::Lacking(_));
+                        let kind = if lacks { OutcomeKind::Skipped } else { OutcomeKind::Failed };
+                        return self.give_verdict(kind, error.to_string(), None);
+                    }
                 },
                 ToGuest::Run { cell, nonce, unix_seconds, fault, stay } => {
                     prepare::wake_up(unix_seconds, &nonce)?;

@@ -21,6 +21,9 @@ pub const COMMAND: &str = "fuse-daemon";
 /// Where the process id of the daemon is left for the scenario's process.
 const PID: &str = "/run/fuse.pid";
 
+/// Where a daemon leaves word of what the kernel lacks.
+const LACKING: &str = "/run/fuse.lacking";
+
 /// Which daemon serves a mount.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Daemon {
@@ -40,14 +43,18 @@ const DAEMONS: [(&str, Daemon); 5] = [
 
 /// Is the daemon of that name until its filesystem is unmounted.
 pub fn serve(name: &str, backing: &Path, mountpoint: &Path) -> Result<()> {
-    match DAEMONS.iter().find(|(known, _)| *known == name) {
+    let served = match DAEMONS.iter().find(|(known, _)| *known == name) {
         Some((_, Daemon::Fuser(mode))) => fuse::serve(*mode, backing, mountpoint),
         Some((_, Daemon::Ring(transport))) => fuse_ring::serve(*transport, backing, mountpoint),
         None => Err(Error::Unexpected(format!("there is no FUSE daemon '{name}'"))),
+    };
+    if let Err(Error::Lacking(what)) = &served {
+        fs::write(LACKING, what).doing(format!("write {LACKING}"))?;
     }
+    served
 }
 
-/// Starts the daemon as a process of its own, and waits until its mount is there.
+/// Starts the daemon as a process of its own, and waits until its mount is there and answers.
 pub fn start(daemon: Daemon, backing: &str, mountpoint: &str) -> Result<()> {
     fs::create_dir_all(mountpoint).doing(format!("make {mountpoint}"))?;
     let name = DAEMONS.iter().find(|(_, known)| *known == daemon).map_or("", |(name, _)| name);
@@ -60,6 +67,15 @@ pub fn start(daemon: Daemon, backing: &str, mountpoint: &str) -> Result<()> {
     while !is_mounted(mountpoint)? {
         give_up_without(&mut process, deadline)?;
         std::thread::yield_now();
+    }
+    // Whoever asks sleeps until the daemon answers, or has ended.
+    let answered = fs::metadata(mountpoint);
+    if let Err(error) = answered {
+        wait_for_end()?;
+        return match fs::read_to_string(LACKING) {
+            Ok(what) => Err(Error::Lacking(what)),
+            Err(_) => Err(error).doing(format!("ask the FUSE daemon for {mountpoint}")),
+        };
     }
     Ok(())
 }

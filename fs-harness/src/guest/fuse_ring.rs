@@ -33,6 +33,21 @@ pub enum Transport {
     ZeroCopy,
 }
 
+impl Transport {
+    /// What the kernel must offer for it: flags, and what they are in words.
+    fn needs(self) -> &'static [(u32, &'static str)] {
+        const RINGS: (u32, &str) = (wire::FUSE_OVER_IO_URING, "FUSE over io_uring");
+        const POOLS: (u32, &str) = (
+            wire::FUSE_HAS_IO_URING_BUFPOOL,
+            "zero copy for FUSE over io_uring, which came with version 7.46 of the protocol",
+        );
+        match self {
+            Self::Copied => &[RINGS],
+            Self::ZeroCopy => &[RINGS, POOLS],
+        }
+    }
+}
+
 /// Serves `backing` at `mountpoint` until it is unmounted.
 pub fn serve(transport: Transport, backing: &Path, mountpoint: &Path) -> Result<()> {
     fs::write(ENABLE, "1").doing(format!("write {ENABLE}"))?;
@@ -41,7 +56,7 @@ pub fn serve(transport: Transport, backing: &Path, mountpoint: &Path) -> Result<
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("pinbed"), mountpoint, Some("fuse"), flags, Some(options.as_str()))
         .doing(format!("mount FUSE at {}", mountpoint.display()))?;
-    agree(&mut device)?;
+    agree(&mut device, transport)?;
     let daemon = match transport {
         Transport::Copied => {
             Daemon { backing: Backing::buffered(backing), open_flags: wire::FOPEN_DIRECT_IO }
@@ -56,7 +71,7 @@ pub fn serve(transport: Transport, backing: &Path, mountpoint: &Path) -> Result<
 
 /// The first request says what the kernel can do, and its answer what is used. All others come over rings,
 /// but for those that nobody answers.
-fn agree(device: &mut File) -> Result<()> {
+fn agree(device: &mut File, transport: Transport) -> Result<()> {
     let mut bytes = vec![0; 2 * wire::MAX_BYTES];
     let length = device.read(&mut bytes).doing("read the first FUSE request")?;
     if length < Request::BYTES {
@@ -65,6 +80,10 @@ fn agree(device: &mut File) -> Result<()> {
     let request = Request::parse(&bytes);
     if request.opcode != wire::INIT {
         return Err(Error::Unexpected(format!("the first FUSE request has the number {}", request.opcode)));
+    }
+    let offered = wire::offered(&bytes[Request::BYTES..length]);
+    if let Some((_, what)) = transport.needs().iter().find(|(flag, _)| offered & flag == 0) {
+        return Err(Error::Lacking((*what).to_owned()));
     }
     let agreed = wire::init_out();
     let length = u32::try_from(agreed.len()).expect("the structure has 64 bytes");

@@ -148,9 +148,7 @@ pub fn summary(report: &Report) -> String {
 fn next_steps(report: &Report) -> Vec<String> {
     let mut steps = Vec::new();
     if !having(report, |record| record.outcome.kind == OutcomeKind::Skipped).is_empty() {
-        steps.push(
-            "a skipped cell fails the run: the kernels of pinbed have all that cells require".to_owned(),
-        );
+        steps.push("a skipped cell fails the run: the default kernel has all that cells require".to_owned());
     }
     let passed_as = |snapshot| {
         let passed = |record: &Record| record.outcome.kind == OutcomeKind::Passed;

@@ -28,8 +28,9 @@ const FUSE_BIG_WRITES: u32 = 1 << 5;
 const FUSE_MAX_PAGES: u32 = 1 << 22;
 const FUSE_INIT_EXT: u32 = 1 << 30;
 
-/// In the upper half of the flags: bit 41 of them all.
-const FUSE_OVER_IO_URING: u32 = 1 << 9;
+/// In the upper half of the flags: bits 41 and 43 of them all.
+pub(super) const FUSE_OVER_IO_URING: u32 = 1 << 9;
+pub(super) const FUSE_HAS_IO_URING_BUFPOOL: u32 = 1 << 11;
 
 /// The protocol that is spoken: `FUSE_KERNEL_VERSION` and the minor version with zero copy.
 const VERSION: (u32, u32) = (7, 46);
@@ -106,6 +107,12 @@ impl Numbers {
     }
 }
 
+/// What the kernel offers: the upper half of the flags of `fuse_init_in`. Old kernels have a shorter one.
+pub(super) fn offered(init_in: &[u8]) -> u32 {
+    const FLAGS2: usize = 16;
+    if init_in.len() < FLAGS2 + 4 { 0 } else { u32_at(init_in, FLAGS2) }
+}
+
 /// `fuse_init_out`: all goes through rings from then on.
 pub(super) fn init_out() -> Vec<u8> {
     let (major, minor) = VERSION;
@@ -160,6 +167,15 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_upper_half_of_the_flags_is_where_the_header_has_it() {
+        let numbers =
+            |flags2| Numbers::default().u32(7).u32(46).u32(0).u32(u32::MAX).u32(flags2).zeros(44).bytes();
+        assert_eq!(numbers(0).len(), 64);
+        assert_eq!(offered(&numbers(FUSE_HAS_IO_URING_BUFPOOL)), FUSE_HAS_IO_URING_BUFPOOL);
+        assert_eq!(offered(&numbers(u32::MAX)[..16]), 0);
+    }
 
     #[test]
     fn structures_have_the_sizes_of_the_header() {
