@@ -30,7 +30,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "bad_input_transfers",
-        about: "The same for the driver's own I/O.",
+        about: "Bad requests for the driver's own I/O, and for disks to do it on, are refused with the errno that is documented, and leave nothing behind.",
         source: "kmod-blk/abi/src/io.rs",
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],
@@ -40,7 +40,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "bad_input_gates",
-        about: "The same for gates, where the harness itself would not ask so.",
+        about: "Bad requests for gates, as the harness itself would not make them, are refused with the errno that is documented.",
         source: "kmod-blk/abi/src/gate.rs",
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Pin],

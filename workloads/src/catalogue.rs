@@ -241,6 +241,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_scenario_validates_is_said_without_another() {
+        let leans =
+            |scenario: &&Scenario| scenario.about.is_empty() || scenario.about.starts_with("The same");
+        let leaning: Vec<_> = scenarios().filter(leans).map(|scenario| scenario.name).collect();
+        assert!(leaning.is_empty(), "{leaning:?}");
+    }
+
+    #[test]
     fn each_scenario_accounts_for_every_setup() {
         let mut complaints = Vec::new();
         for scenario in scenarios() {

@@ -68,7 +68,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "late_dirty_while_frozen_journalled",
-        about: "The same by a reference where data goes to the journal: writeback begins a transaction on the frozen filesystem, of which the kernel warns.",
+        about: "A page whose data goes to the journal is held by a reference and released dirty while its filesystem is frozen: writeback begins a transaction on the frozen filesystem, of which the kernel warns.",
         source: "fs/ext4/ext4_jbd2.c:86: ext4_journal_check_start(); fs/ext4/inode.c:2630: mpage_prepare_extent_to_map()",
         setups: &[Setup::Ext4Journal],
         acquisitions: &[Acquisition::Get],

@@ -50,7 +50,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "fuse_late_dirty_closed",
         row: Some(65),
-        about: "The same when nobody has it open for writing any more: there is no handle by which to tell the daemon, the kernel warns, and the data is lost.",
+        about: "A page of a FUSE file is released dirty late, when nobody has the file open for writing any more: there is no handle by which to tell the daemon, the kernel warns, and the data is lost.",
         source: "fs/fuse/file.c:2063: fuse_write_file_get()",
         setups: WITH_A_PAGE_CACHE,
         acquisitions: &[Acquisition::Get, Acquisition::Pin],

@@ -72,7 +72,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "hold_sync_dma_unhold_clean",
         row: Some(41),
-        about: "The same, but released without dirtying, as a careless driver does: the last data is lost on eviction.",
+        about: "A mapped page is held, written back while held, written by DMA and released without dirtying, as a careless driver does: the last data is lost on eviction.",
         source: "mm/gup.c: unpin_user_pages_dirty_lock(); Documentation/core-api/pin_user_pages.rst, case 5",
         setups: WRITTEN_BACK,
         acquisitions: &[Acquisition::Pin],

@@ -68,7 +68,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "pinblk_read_fork",
         row: Some(33),
-        about: "The same with a read of the driver's own: a page that it took by get_user_pages becomes the child's, and the parent misses what the device wrote.",
+        about: "A process forks while a read of the driver's own is in flight, and writes to the page: a page that it took by get_user_pages becomes the child's, and the parent misses what the device wrote.",
         source: "mm/memory.c: copy_present_page(), wp_can_reuse_anon_folio(); Documentation/core-api/pin_user_pages.rst",
         setups: &[Setup::Bdev],
         acquisitions: &[Acquisition::Get, Acquisition::Pin],

@@ -60,7 +60,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "journalled_under_reference",
         row: Some(46),
-        about: "The same by a reference: the page is clean when fsync returns, nobody can see that the device wrote it when it is released dirty, and the data is lost.",
+        about: "A page whose data goes to the journal is held by a reference: it is clean when fsync returns, nobody can see that the device wrote it when it is released dirty, and the data is lost.",
         source: SOURCE,
         setups: &[Setup::Ext4Journal],
         acquisitions: &[Acquisition::Get],

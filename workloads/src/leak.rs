@@ -80,7 +80,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "dio_leak_single_pages",
         row: Some(24),
-        about: "The same into single pages: each is a piece of its own, and none is forgotten.",
+        about: "A direct read into single pages and on into memory nobody may touch: each page is a piece of its own, and none is forgotten.",
         source: SOURCE,
         setups: Setup::LARGE_BLOCK,
         not: NOT,
@@ -90,7 +90,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "dio_leak_small_block",
         row: Some(24),
-        about: "The same into a huge page from a disk with small blocks: nothing is cut off, and nothing forgotten.",
+        about: "A direct read into a huge page and on into memory nobody may touch, from a disk with small blocks: nothing is cut off, and nothing forgotten.",
         source: SOURCE,
         setups: SMALL_BLOCK,
         not: &[

@@ -110,7 +110,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "umount_journalled_under_pin",
         row: Some(61),
-        about: "The same with data=journal: the kernel warns that data will be lost, and what the processor wrote is saved.",
+        about: "A filesystem with data=journal is unmounted while a device pins a page of a file: the kernel warns that data will be lost, and what the processor wrote is saved.",
         source: "fs/ext4/inode.c: ext4_evict_inode(), mpage_prepare_extent_to_map(), ext4_journalled_dirty_folio()",
         setups: &[Setup::Ext4Journal],
         acquisitions: &[Acquisition::Pin],

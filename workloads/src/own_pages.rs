@@ -73,7 +73,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "dio_own_pages_synchronous",
-        about: "The same by a system call: a block device then drops its old pages once more after the write, and the mapping shows what was written.",
+        about: "A direct write of two pages of a block device from a mapping of it, one page further, by a system call: the device drops its old pages once more after the write, and the mapping shows what was written.",
         source: "block/fops.c: blkdev_direct_write(): kiocb_invalidate_post_direct_write()",
         setups: &[Setup::Bdev],
         not: &[

@@ -47,7 +47,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "pageout_under_reference",
         row: Some(43),
-        about: "The same by a reference, which reclaim does not know from any other: the filesystem lets go of the page, and writes it nevertheless when it is dirty again.",
+        about: "A page of a file is reclaimed under a device's reference, which reclaim does not know from any other: the filesystem lets go of the page, and writes it nevertheless when it is dirty again.",
         source: "mm/vmscan.c:1365; fs/iomap/buffered-io.c: iomap_release_folio(); fs/buffer.c: try_to_free_buffers()",
         setups: WRITES_BARE_PAGES,
         acquisitions: &[Acquisition::Get],
@@ -113,7 +113,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "swap_under_reference",
-        about: "The same by a reference: the page is unmapped and gets a place in the swap space, but is not written there; the process finds the same page again.",
+        about: "Anonymous memory is to be swapped out while a device has a reference to it: the page is unmapped and gets a place in the swap space, but is not written there; the process finds the same page again.",
         source: "mm/vmscan.c:641: pageout() keeps what has other references; mm/memory.c: do_swap_page() maps a page that was exclusive as exclusive",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::Get],
