@@ -23,8 +23,9 @@ use super::script::Script;
 use super::seal::{self, Seal};
 use crate::{artefacts, cache, note};
 
-/// Of how many benches the checkpoints are kept: they are some tens of MiB a setup.
-const KEPT: usize = 6;
+/// Of how many benches the checkpoints are kept: they are some tens of MiB a setup, and three times that on the
+/// sanitizer kernel.
+const KEPT: usize = 3;
 
 /// How a guest is saved: raised by any change of that, since older checkpoints may still be there.
 const FORMAT: &str = "state and memory apart";
