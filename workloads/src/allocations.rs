@@ -76,7 +76,7 @@ fn walk<T>(
     let mut log = Tail::start()?;
     let mut walk = faults.each(call, undo)?;
     expect_complaints(bed, &mut log)?;
-    let (pins, references) = Counters::left(bed.device(), base)?;
+    let (pins, references) = Counters::left(bed.device(), base, 0)?;
     let (_, disagreement) = Counters::settled(bed.device(), None, base, 0)?;
     if pins != 0 || references != 0 {
         walk.complaint.get_or_insert(format!("{pins} pins and {references} references are left"));

@@ -78,7 +78,7 @@ fn run(bed: &mut Bed) -> Result<()> {
         bed.doing(&format!("round {round} of seed {}, after {} requests", plan.seed, tally.made()))?;
         let ended = make_round(tally, plan.seed, round)?;
         // No open file can have any page now.
-        let (pins, references) = Counters::left(bed.device(), base)?;
+        let (pins, references) = Counters::left(bed.device(), base, 0)?;
         let is_left = (pins, references) != (0, 0);
         let (_, disagreement) = Counters::settled(bed.device(), None, base, 0)?;
         let complaint = ended

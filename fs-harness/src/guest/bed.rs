@@ -255,7 +255,7 @@ impl Bed {
         if self.checks == 0 {
             return Err(Error::Unexpected("it checked nothing".to_owned()));
         }
-        let (pins, references) = Counters::left(&self.device, self.base)?;
+        let (pins, references) = Counters::left(&self.device, self.base, self.surplus)?;
         self.check_that("every pin is released", pins == 0, || {
             format!("{pins} more acquired than released")
         })?;

@@ -78,15 +78,16 @@ impl Counters {
     }
 
     /// Pages acquired since `base` and not released: the pins, by the kernel's count, and the references
-    /// that pinblk took. Told once both are zero, or else as they are after [`PATIENCE`]: transfers go on
-    /// when their file is closed, and release their pages from a worker.
-    pub fn left(device: &Device, base: Self) -> Result<(i64, i64)> {
+    /// that pinblk took. Told once there are none but the `surplus` of pins that was reported before, or else
+    /// as they are after [`PATIENCE`]: transfers go on when their file is closed, and release their pages from
+    /// a worker.
+    pub fn left(device: &Device, base: Self, surplus: i64) -> Result<(i64, i64)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = Self::read(device, None)?;
             let pins = now.pins.since(base.pins).outstanding();
             let references = now.device_references().since(base.device_references()).outstanding();
-            if (pins, references) == (0, 0) || Instant::now() >= deadline {
+            if (pins, references) == (surplus, 0) || Instant::now() >= deadline {
                 return Ok((pins, references));
             }
             std::thread::yield_now();
