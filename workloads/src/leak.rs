@@ -35,7 +35,6 @@ const SMALL_BLOCK: &[Setup] = &[
     Setup::Ext4,
     Setup::Ext4Small,
     Setup::Xfs,
-    Setup::XfsStable,
     Setup::F2fs,
     Setup::Vfat,
     Setup::FusePassthroughExt4,
@@ -100,6 +99,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             FUSE,
             (&[Setup::Ext4Journal], "it has no direct I/O: dio_read_buffered"),
             (
+                &[Setup::XfsStable],
+                "XFS copies what it read, and dirties the buffer, just if the bio ends before the rest has failed",
+            ),
+            (
                 &[Setup::Btrfs, Setup::BtrfsNoDataSum],
                 "a read of less than its blocks of 4096 bytes is buffered",
             ),
@@ -132,8 +135,10 @@ fn read_past(bed: &mut Bed, buffer: &Memory) -> Result<()> {
     bed.check_that(ALL_RELEASED, step.pins.outstanding() == 0, || {
         format!("{} of {TIMES} reads are still pinned", step.pins.outstanding())
     })?;
-    let read = buffer.bytes_of(0..first.unwrap_or_default());
-    bed.check_data("the buffer holds as much of what was on the media", ON_THE_MEDIA, &read)?;
+    if let Ok(bytes) = first {
+        let read = buffer.bytes_of(0..bytes);
+        bed.check_data("the buffer holds as much of what was on the media", ON_THE_MEDIA, &read)?;
+    }
     let look = bed.device().hold(buffer.pages_of(1, 1), Take::by(Acquisition::Get))?;
     let looked = bed.observe("the page after the first, looked at through one reference", Some(&look))?;
     bed.check(NOT_PINNED, !looked.pages[0].state.maybe_dma_pinned)?;
