@@ -129,9 +129,10 @@ fn pageout_under_pin(bed: &mut Bed) -> Result<()> {
     let attached = reclaim(bed, &page)?;
     bed.check("what the filesystem attached to the page is still there", attached.before == attached.after)?;
     page.write_by_device()?;
+    bed.check_data("the process sees what the device wrote", BY_DEVICE, &page.mapping.bytes())?;
+    // While the page is held, no other page has its frame.
+    bed.check("it has the same page again", pagemap::frame_of(&page.mapping, 0)? == frame)?;
     let (file, mapping) = page.release_dirty_and_write_back(bed)?;
-    bed.check_data("the process sees what the device wrote", BY_DEVICE, &mapping.bytes())?;
-    bed.check("it has the same page again", pagemap::frame_of(&mapping, 0)? == frame)?;
     drop(mapping);
     let found = bed.read_back(&file)?;
     bed.check_data("the media hold what the device wrote last", BY_DEVICE, &found)
