@@ -15,7 +15,7 @@ use crate::catalogue::{LARGE_BLOCK, NO_FILE, Scenario};
 
 const FILLED: Pattern = Pattern(1);
 /// The order of a huge page.
-const HUGE_ORDER: u32 = 9;
+pub(crate) const HUGE_ORDER: u32 = 9;
 /// Pages of a huge page, as counts.
 const ALL: i32 = 512;
 

@@ -14,6 +14,7 @@ use fs_harness::pattern::Pattern;
 
 use crate::catalogue::{LARGE_BLOCK, LARGE_FOLIOS, NO_FILE, Scenario};
 use crate::counting::PIN_BIAS;
+use crate::huge::HUGE_ORDER;
 
 const BEFORE: Pattern = Pattern(1);
 const BY_DEVICE: Pattern = Pattern(2);
@@ -133,7 +134,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
         not: NO_FILE,
-        run: |bed| exit_under_hold(bed, &Memory::anonymous(4)?, PIN_BIAS),
+        run: |bed| exit_under_hold(bed, &Memory::anonymous(4)?, 0, PIN_BIAS),
         ..Scenario::PLAIN
     },
     Scenario {
@@ -145,7 +146,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         acquisitions: GET_AND_PIN,
         not: NO_FILE,
         // Its pins are counted apart from its references.
-        run: |bed| exit_under_hold(bed, &Memory::huge()?, 1),
+        run: |bed| exit_under_hold(bed, &Memory::huge()?, HUGE_ORDER, 1),
         ..Scenario::PLAIN
     },
 ];
@@ -247,8 +248,8 @@ fn umount_journalled(bed: &mut Bed) -> Result<()> {
     bed.check_data("the media hold what the processor wrote before", BY_PROCESSOR, &found)
 }
 
-/// `references`: what a pin of a page adds to its references.
-fn exit_under_hold(bed: &mut Bed, memory: &Memory, references: i32) -> Result<()> {
+/// `order`: of the folios that the memory is to consist of; `references`: what a pin of a page adds to its references.
+fn exit_under_hold(bed: &mut Bed, memory: &Memory, order: u32, references: i32) -> Result<()> {
     let pages = if memory.pages() > 4 { 1 } else { 4 };
     // The child touches the memory: its pages are the child's alone.
     let mut child = Child::fork(|_| {
@@ -259,6 +260,8 @@ fn exit_under_hold(bed: &mut Bed, memory: &Memory, references: i32) -> Result<()
     let take = Take::by(bed.acquisition()).path(Path::Remote(child.pid()));
     let hold: Hold = bed.device().hold(memory.pages_of(0, pages), take)?;
     let held = bed.observe("pages of another process are held", Some(&hold))?;
+    let is_of_order = held.pages.iter().all(|page| page.state.order == order);
+    bed.require(&format!("each is of a folio of order {order}"), is_of_order)?;
     child.end()?;
     let orphans = bed.observe("that process has exited", Some(&hold))?;
     let mapped = |step: &fs_harness::record::Step| {
