@@ -31,7 +31,10 @@ impl Program {
 pub(super) fn run(bed: &mut Bed) -> Result<()> {
     let program = Program { caller: Caller::new()?, device: Device::open_mute()? };
     let told = program.ask(abi::HELLO, abi::Hello { version: abi::VERSION, reserved: 0 });
-    bed.check_that("HELLO agrees on the version", told.is_ok(), || format!("{:?}", told.err()))?;
+    let agrees = told.as_ref().is_ok_and(|hello| hello.version == abi::VERSION);
+    bed.check_that("HELLO agrees on the version", agrees, || {
+        format!("{:?}", told.map(|hello| hello.version))
+    })?;
     refusals(bed, &program)?;
     hold(bed, &program)?;
     transfer(bed, &program)
