@@ -271,6 +271,21 @@ mod tests {
         assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     }
 
+    /// Where it is written down how the checks of the scenarios were seen to fail.
+    const SEEN_TO_FAIL: &str =
+        concat!(include_str!("../../docs/scenario-tests.md"), include_str!("../../docs/driver-tests.md"));
+
+    #[test]
+    fn each_scenario_was_seen_to_fail() {
+        let is_named = |scenario: &&Scenario| {
+            let name = format!("`{}", scenario.name);
+            ["`", "::"].iter().any(|end| SEEN_TO_FAIL.contains(&format!("{name}{end}")))
+        };
+        let missing: Vec<&str> =
+            scenarios().filter(|scenario| !is_named(scenario)).map(|scenario| scenario.name).collect();
+        assert!(missing.is_empty(), "docs/scenario-tests.md and docs/driver-tests.md lack {missing:?}");
+    }
+
     #[test]
     fn a_filter_is_a_substring_and_several_are_ored() {
         assert_eq!(
