@@ -22,7 +22,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "file_errors",
     about: "An injected error of the sectors of a page reaches who reads it, who writes it past the page cache, and by fsync everybody who had the file open: each once.",
     source: "mm/filemap.c: file_check_and_advance_wb_err(); lib/errseq.c",
-    setups: &[Setup::Ext4, Setup::Ext4Small, Setup::Xfs, Setup::F2fs, Setup::Vfat],
+    setups: &[Setup::Ext4, Setup::Ext4Small, Setup::Xfs, Setup::Vfat],
     not: &[
         (&[Setup::None], "there is no file"),
         (&[Setup::Bdev], "the errors of a bare disk are in injected_errors"),
@@ -31,6 +31,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
         (
             &[Setup::Ext4Journal, Setup::XfsStable, Setup::Btrfs],
             "which sectors to fail is found by a direct write, and its direct writes carry copies or are none",
+        ),
+        (
+            &[Setup::F2fs],
+            "blocks of its own are among the bios, as many as its checkpoints want at that moment",
         ),
         (&[Setup::BtrfsNoDataSum], "it writes to other sectors each time, and these are good"),
         (Setup::FUSE, "the errors are those of what is below"),
