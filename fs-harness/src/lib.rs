@@ -8,6 +8,7 @@
 //! guest is in [`guest`].
 
 pub mod cell;
+pub mod crash;
 pub mod dump_page;
 pub mod guest;
 pub mod kernel_log;
