@@ -210,6 +210,28 @@ const ATTRIBUTES: &[Attribute] = &[
         },
         ..SETTING
     },
+    Attribute {
+        name: "log",
+        show: |item, text| {
+            show(
+                text,
+                item.live()
+                    .is_some_and(|disk| disk.media.log.is_on())
+                    .into(),
+            )
+        },
+        store: |item, text| {
+            let begins = flag(text)?;
+            let disk = item.live().ok_or(ENODEV)?;
+            if begins {
+                disk.media.log.start()
+            } else {
+                disk.media.log.stop();
+                Ok(())
+            }
+        },
+        ..SETTING
+    },
 ];
 
 /// What most of them share.

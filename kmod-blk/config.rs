@@ -97,6 +97,7 @@ impl GroupOperations for Config {
                 skip_budget: 11,
                 defer_deadline: 12,
                 copy_of: 13,
+                log: 14,
             ],
         };
         let disk_name = DiskName::new(name)?;

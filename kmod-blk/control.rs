@@ -5,6 +5,7 @@
 mod gates;
 mod hold;
 mod io;
+mod log;
 
 use crate::{
     abi::{
@@ -23,6 +24,8 @@ use crate::{
         HOLD_STATISTICS,
         IO,
         LET_GO,
+        LOG_ENTRY,
+        LOG_STATE,
         OPEN_DISK,
         OPEN_DISKS_MAX,
         OPEN_GATE,
@@ -137,6 +140,8 @@ impl OpenFile for Control {
             OPEN_DISK => self.open_disk(&argument),
             CLOSE_DISK => self.close_disk(&argument.read()?),
             IO => self.io(&argument),
+            LOG_STATE => self.log_state(&argument),
+            LOG_ENTRY => self.log_entry(&argument),
             _ => Err(ENOTTY),
         }
     }

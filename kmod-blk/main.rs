@@ -25,6 +25,7 @@ mod gate;
 mod handles;
 mod hold;
 mod late;
+mod log;
 pub mod logic {
     //! The pure logic, which cargo tests on the host.
 

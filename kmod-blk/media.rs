@@ -3,8 +3,16 @@
 //! Serving a bio: its data is copied, the cache is flushed, and it is completed.
 
 use crate::{
+    abi::{
+        KIND_DISCARD,
+        KIND_WRITE_ZEROES, //
+    },
     counters::Counters,
     flights::Flights,
+    log::{
+        Log,
+        Recorder, //
+    },
     logic::{
         faults::{
             Faults,
@@ -20,7 +28,6 @@ use crate::{
         }, //
     },
     observe::target,
-    plan::Plan,
     settings::Settings,
     store::{
         Store,
@@ -65,6 +72,9 @@ pub(crate) struct Media {
     faults: SpinLock<Faults>,
     /// There are faults.
     faulty: Atomic<bool>,
+    /// What reached the store.
+    #[pin]
+    pub(crate) log: Log,
     /// What was seen.
     pub(crate) counters: Counters,
     /// What is in flight.
@@ -90,6 +100,7 @@ impl Media {
             dead: Atomic::new(false),
             faults <- new_spinlock!(Faults::default()),
             faulty: Atomic::new(false),
+            log <- Log::new(),
             counters: Counters::new()?,
             flights <- Flights::new(),
         })
@@ -113,15 +124,19 @@ impl Media {
         if self.faulty.load(Relaxed) && self.strike(bio) {
             return Err(EIO);
         }
+        let mut log = match bio.operation() {
+            Operation::Read => None,
+            _ => self.log.recorder(patience)?,
+        };
         let mut visit = self.store.visit(patience);
         if bio.is_preflush() {
-            visit.flush()?;
+            flush(&mut visit, &mut log)?;
         }
         let result = match bio.operation() {
             Operation::Read => read(&mut visit, bio),
-            Operation::Write => self.write(&mut visit, bio),
-            Operation::WriteZeroes => visit.write_zeroes(bio.sectors(), self.reach),
-            Operation::Discard => visit.discard(bio.sectors()),
+            Operation::Write => self.write(&mut visit, &mut log, bio),
+            Operation::WriteZeroes => self.write_zeroes(&mut visit, &mut log, bio),
+            Operation::Discard => discard(&mut visit, &mut log, bio),
             Operation::Unknown => Err(EOPNOTSUPP),
         };
         match result {
@@ -192,21 +207,52 @@ impl Media {
         (start | u64::from(bio.size())) & (self.block_size - 1) == 0
     }
 
-    fn write(&self, visit: &mut Visit<'_>, bio: &Bio) -> Result {
+    fn write(&self, visit: &mut Visit<'_>, log: &mut Option<Recorder<'_>>, bio: &Bio) -> Result {
         let through = bio.is_fua() && self.fua;
         let reach = if through { Reach::Media } else { self.reach };
-        match bio.plan() {
-            None => for_each_segment(bio, |segment, sector| {
+        if log.is_none() && bio.plan().is_none() {
+            for_each_segment(bio, |segment, sector| {
                 write_segment(visit, reach, segment, sector)
-            })?,
-            Some(plan) => write_by_plan(visit, reach, bio, plan)?,
+            })?;
+        } else {
+            write_with_care(visit, log, reach, bio)?;
         }
         // The block layer leaves this to a disk that takes bios, other than to one with requests.
         if bio.is_fua() && !through {
-            visit.flush()?;
+            flush(visit, log)?;
         }
         Ok(())
     }
+
+    fn write_zeroes(
+        &self,
+        visit: &mut Visit<'_>,
+        log: &mut Option<Recorder<'_>>,
+        bio: &Bio,
+    ) -> Result {
+        visit.write_zeroes(bio.sectors(), self.reach)?;
+        if let Some(log) = log {
+            log.filled(KIND_WRITE_ZEROES, self.reach, bio.sectors());
+        }
+        Ok(())
+    }
+}
+
+fn discard(visit: &mut Visit<'_>, log: &mut Option<Recorder<'_>>, bio: &Bio) -> Result {
+    visit.discard(bio.sectors())?;
+    if let Some(log) = log {
+        // A disk need not remember over a power cut what it was told to forget.
+        log.filled(KIND_DISCARD, Reach::Cache, bio.sectors());
+    }
+    Ok(())
+}
+
+fn flush(visit: &mut Visit<'_>, log: &mut Option<Recorder<'_>>) -> Result {
+    visit.flush()?;
+    if let Some(log) = log {
+        log.flushed();
+    }
+    Ok(())
 }
 
 #[inline(always)]
@@ -221,23 +267,44 @@ fn write_segment(visit: &mut Visit<'_>, reach: Reach, segment: Segment<'_>, sect
     })
 }
 
-/// Of some pages copies are written, or nothing.
+/// Of some pages copies are written, or nothing; or there is a log.
 #[cold]
-fn write_by_plan(visit: &mut Visit<'_>, reach: Reach, bio: &Bio, plan: &Plan) -> Result {
+fn write_with_care(
+    visit: &mut Visit<'_>,
+    log: &mut Option<Recorder<'_>>,
+    reach: Reach,
+    bio: &Bio,
+) -> Result {
     let mut position = 0;
     for_each_segment(bio, |segment, sector| {
-        let planned = plan.of_segment(position);
+        let planned = bio.plan().and_then(|plan| plan.of_segment(position));
         position += 1;
-        match planned {
-            None => write_segment(visit, reach, segment, sector),
-            Some(planned) if planned.is_written() => {
-                write_pieces(visit, reach, sector, segment.sectors(), |start, bytes| {
-                    planned.copy_out(start, bytes);
-                })
-            }
-            Some(_) => Ok(()),
+        let copy_out = |start: usize, bytes: &mut [u8]| match planned {
+            None => segment.copy_out(start, bytes),
+            Some(planned) => planned.copy_out(start, bytes),
+        };
+        match log {
+            _ if planned.is_some_and(|planned| !planned.is_written()) => Ok(()),
+            None => write_pieces(visit, reach, sector, segment.sectors(), copy_out),
+            Some(log) => log_pieces(visit, log, reach, sector, segment.sectors(), copy_out),
         }
     })
+}
+
+fn log_pieces(
+    visit: &mut Visit<'_>,
+    log: &mut Recorder<'_>,
+    reach: Reach,
+    sector: u64,
+    sectors: u64,
+    copy_out: impl Fn(usize, &mut [u8]),
+) -> Result {
+    let mut start = 0;
+    for piece in pieces(sector, sectors) {
+        log.write(visit, piece, reach, |bytes| copy_out(start, bytes))?;
+        start += piece.bytes().len();
+    }
+    Ok(())
 }
 
 fn read(visit: &mut Visit<'_>, bio: &Bio) -> Result {

@@ -38,6 +38,8 @@ pub mod logic {
     #[path = "src/writeback.rs"]
     pub mod writeback;
 }
+#[path = "../log.rs"]
+mod log;
 #[path = "../media.rs"]
 mod media;
 #[path = "../observe.rs"]

@@ -18,6 +18,8 @@ use crate::abi::{
     Io,
     IoSegment,
     LetGo,
+    LogEntry,
+    LogState,
     OpenDisk,
     OpenGate,
     Release,
@@ -92,3 +94,11 @@ unsafe impl AsBytes for HeldBio {}
 unsafe impl FromBytes for HeldPage {}
 // SAFETY: Integers only and no padding: every byte is initialized.
 unsafe impl AsBytes for HeldPage {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for LogState {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for LogState {}
+// SAFETY: Integers only, for which every bit pattern is valid.
+unsafe impl FromBytes for LogEntry {}
+// SAFETY: Integers only and no padding: every byte is initialized.
+unsafe impl AsBytes for LogEntry {}

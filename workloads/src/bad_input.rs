@@ -5,6 +5,7 @@
 mod compat;
 mod gates;
 mod holds;
+mod logs;
 mod transfers;
 
 use fs_harness::cell::{Acquisition, Setup};
@@ -52,6 +53,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (Setup::FUSE, "a gate is the same on any disk"),
         ],
         run: gates::run,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "bad_input_logs",
+        about: "The log of a disk has what reached its store, byte by byte and in order, says when it is full, and is asked for nothing bad without the errno that is documented.",
+        source: "kmod-blk/abi/src/log.rs",
+        setups: &[Setup::Bdev],
+        not: ONLY_BDEV,
+        run: logs::run,
         ..Scenario::PLAIN
     },
     Scenario {

@@ -16,6 +16,7 @@ use super::error::{Doing, Error, Result};
 
 mod gate;
 mod hold;
+mod log;
 mod pending;
 mod transfer;
 

@@ -14,13 +14,16 @@ mod gate;
 mod hold;
 #[path = "io.rs"]
 mod io;
+#[path = "log.rs"]
+mod log;
 
 pub use gate::*;
 pub use hold::*;
 pub use io::*;
+pub use log::*;
 
 /// Version of everything in this file: raised by any change of a number, a size or a meaning.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The size in bytes of the pages that requests count in.
 pub const PAGE_SIZE: u64 = 4096;
@@ -168,6 +171,10 @@ pub const OPEN_GATE: u32 = request::<OpenGate>(IOC_WRITE, 19);
 pub const HELD_BIO: u32 = request::<HeldBio>(IOC_READ | IOC_WRITE, 20);
 /// Takes a [`HeldPage`].
 pub const HELD_PAGE: u32 = request::<HeldPage>(IOC_READ | IOC_WRITE, 21);
+/// Takes a [`LogState`].
+pub const LOG_STATE: u32 = request::<LogState>(IOC_READ | IOC_WRITE, 24);
+/// Takes a [`LogEntry`].
+pub const LOG_ENTRY: u32 = request::<LogEntry>(IOC_READ | IOC_WRITE, 25);
 
 // Compiled on both sides: a size that differs between them does not build.
 const _: () = {

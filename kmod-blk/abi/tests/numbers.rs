@@ -21,4 +21,6 @@ fn requests_have_the_numbers_of_the_kernels_scheme() {
     assert_eq!(pinblk_abi::OPEN_GATE, 0x4008_b113);
     assert_eq!(pinblk_abi::HELD_BIO, 0xc028_b114);
     assert_eq!(pinblk_abi::HELD_PAGE, 0xc040_b115);
+    assert_eq!(pinblk_abi::LOG_STATE, 0xc030_b118);
+    assert_eq!(pinblk_abi::LOG_ENTRY, 0xc050_b119);
 }

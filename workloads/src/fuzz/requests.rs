@@ -10,7 +10,7 @@ use super::draw::Draw;
 use super::world::{Kind, World};
 
 /// Every request by its name, and one that is none.
-pub(super) const NAMES: [&str; 18] = [
+pub(super) const NAMES: [&str; 20] = [
     "HELLO",
     "STATISTICS",
     "HOLD_STATISTICS",
@@ -28,6 +28,8 @@ pub(super) const NAMES: [&str; 18] = [
     "OPEN_GATE",
     "HELD_BIO",
     "HELD_PAGE",
+    "LOG_STATE",
+    "LOG_ENTRY",
     "no request",
 ];
 
@@ -49,11 +51,13 @@ const NUMBERS: [u32; NAMES.len() - 1] = [
     abi::OPEN_GATE,
     abi::HELD_BIO,
     abi::HELD_PAGE,
+    abi::LOG_STATE,
+    abi::LOG_ENTRY,
 ];
 
 /// How often each is drawn. What is dumped fills the kernel's log.
 const WEIGHTS: [u32; NAMES.len()] =
-    [20, 20, 20, 260, 140, 200, 3, 130, 60, 40, 180, 50, 30, 45, 45, 40, 40, 15];
+    [20, 20, 20, 260, 140, 200, 3, 130, 60, 40, 180, 50, 30, 45, 45, 40, 40, 20, 40, 15];
 
 /// Indices into [`NAMES`].
 pub(super) const HELLO: usize = 0;
@@ -153,6 +157,16 @@ impl Packet {
                 gate,
                 flags: u32::from(draw.one_in(50)),
                 ..abi::HeldPage::default()
+            }),
+            17 => Self::any_file(draw, world, which, |draw| abi::LogState {
+                disk: disks::name(draw),
+                ..abi::LogState::default()
+            }),
+            18 => Self::any_file(draw, world, which, |draw| abi::LogEntry {
+                disk: disks::name(draw),
+                index: draw.small(100),
+                address: address(draw),
+                ..abi::LogEntry::default()
             }),
             _ => Self::any_file(draw, world, which, |_| hello()),
         };
