@@ -19,7 +19,7 @@ use crate::cell::{Cell, Setup};
 use crate::record::{Check, Outcome, Step};
 
 /// Version of these messages; the two sides must agree.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Name of the virtio-serial port that carries these messages.
 pub const AGENT_PORT: &str = "pinbed.agent";
@@ -67,6 +67,9 @@ pub enum FromGuest {
     /// The kernel's log will have one more line that a rule picks and that contains this, as
     /// [`crate::kernel_log::normalise`] leaves it: the scenario provokes it.
     ExpectLog(String),
+    /// Lines of the kernel's log that a rule picks and that contain this are no fault, however many come: the
+    /// scenario has seen what they are about, and the kernel limits how many it writes.
+    AllowLog(String),
     /// The answers to the requests that were made in great numbers.
     Answers(Answers),
     /// The kernel lacks what the scenario needs.

@@ -141,6 +141,11 @@ impl Bed {
         Ok(made)
     }
 
+    /// A file that is there already, with so many pages.
+    pub fn old_file(&self, name: &str, pages: usize) -> Result<TestFile> {
+        Ok(TestFile::new(self.site.path(name)?, self.site.backing(name)?, pages))
+    }
+
     /// An empty file that is to have so many pages. Nothing of it is on the disk.
     pub fn new_file(&self, name: &str, pages: usize) -> Result<TestFile> {
         let (path, backing) = (self.site.path(name)?, self.site.backing(name)?);
@@ -169,6 +174,12 @@ impl Bed {
             Err(error) => error.to_string(),
         };
         self.check_that(text, false, || found)
+    }
+
+    /// Says that lines in the kernel's log that contain this are no fault, however many there are: they tell of
+    /// what the scenario itself has seen. No snapshot has them, for the kernel limits how many it writes.
+    pub fn allow_log(&mut self, part: &str) -> Result<()> {
+        send(&FromGuest::AllowLog(part.to_owned()))
     }
 
     /// Says that the scenario will make the kernel write a line to its log that contains this, and that

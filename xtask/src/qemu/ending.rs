@@ -5,7 +5,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use fs_harness::kernel_log;
+use fs_harness::kernel_log::{self, LogRecord};
 use fs_harness::record::{Check, Outcome, OutcomeKind};
 use nix::sys::signal::Signal;
 
@@ -170,10 +170,22 @@ fn verdict(seen: &Seen) -> Ending {
     }
 }
 
+impl Seen {
+    /// How the cell ended.
+    pub fn outcome(&self) -> Outcome {
+        judge(self)
+    }
+
+    /// Whether the scenario said that such a line of the kernel's log is no fault.
+    pub fn allows(&self, record: &LogRecord) -> bool {
+        self.allowed_log.iter().any(|part| record.text.contains(part.as_str()))
+    }
+}
+
 /// A line that fails a cell and that the scenario did not provoke, or one that it did and that is not there.
 fn log_fault(seen: &Seen) -> Option<String> {
     let mut expected = seen.expected_log.clone();
-    for record in &seen.log {
+    for record in seen.log.iter().filter(|record| !seen.allows(record)) {
         let Some(rule) = kernel_log::rule_for(record) else { continue };
         let line = kernel_log::normalise(&record.text);
         match expected.iter().position(|part| line.contains(part.as_str())) {

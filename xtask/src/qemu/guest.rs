@@ -21,7 +21,7 @@ use super::keep;
 use super::limits::Limits;
 use super::machine::Machine;
 use super::script::{Script, Turn};
-use super::{debugger, ending, process};
+use super::{debugger, process};
 use crate::host::command::quoted;
 use crate::note;
 
@@ -50,6 +50,8 @@ pub struct Seen {
     pub checks: Vec<Check>,
     /// Lines of the kernel's log that the scenario provokes, one each.
     pub expected_log: Vec<String>,
+    /// Parts of lines of the kernel's log that are no fault.
+    pub allowed_log: Vec<String>,
     /// How often requests were made, and how they were answered.
     pub answers: Answers,
     /// How a program of the user's ended: its exit code, and why it could not be started, if so.
@@ -100,11 +102,6 @@ pub enum GivenUp {
 }
 
 impl Seen {
-    /// How the cell ended.
-    pub fn outcome(&self) -> Outcome {
-        ending::judge(self)
-    }
-
     fn note_stuck(&mut self, line: &str) {
         if kernel_log::tells_of_lockup(line) {
             self.stuck.get_or_insert_with(|| line.to_owned());
@@ -376,6 +373,7 @@ impl Guest<'_> {
             }
             FromGuest::Check(check) => self.seen.checks.push(check.clone()),
             FromGuest::ExpectLog(line) => self.seen.expected_log.push(line.clone()),
+            FromGuest::AllowLog(part) => self.seen.allowed_log.push(part.clone()),
             FromGuest::Skip(_) => {}
             FromGuest::Answers(answers) => self.seen.answers.clone_from(answers),
             FromGuest::Finished => self.seen.finished = true,

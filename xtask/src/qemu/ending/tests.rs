@@ -178,6 +178,23 @@ fn a_warning_in_the_log_fails_a_cell_that_passed() {
 }
 
 #[test]
+fn lines_that_a_scenario_allows_are_no_fault_and_others_are() {
+    let said = |text: &'static str| {
+        move |seen: &mut Seen| {
+            seen.allowed_log = vec!["(device pinblk2)".to_owned()];
+            seen.log = (0..3).map(|seq| record(seq, text)).collect();
+            seen.log.push(record(3, "the mark"));
+        }
+    };
+    check(said("BTRFS warning (device pinblk2): csum failed"), OutcomeKind::Passed, "");
+    check(
+        said("BTRFS warning (device pinblk0): csum failed"),
+        OutcomeKind::Failed,
+        "the filesystem found damage or lost data: the kernel's log says 'BTRFS warning (device pinblk0): csum failed'",
+    );
+}
+
+#[test]
 fn a_line_that_the_scenario_provokes_is_expected_once() {
     let warning = "WARNING: mm/gup.c:80 at try_get_folio+0x41/0x60, CPU#1: init/74";
     let expected = || "WARNING: mm/gup.c at try_get_folio".to_owned();
