@@ -136,6 +136,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     [
         crate::bad_input::SCENARIOS,
         crate::counting::SCENARIOS,
+        crate::crash::SCENARIOS,
         crate::defragment::SCENARIOS,
         crate::defer::SCENARIOS,
         crate::delayed::SCENARIOS,
@@ -183,17 +184,20 @@ pub fn selftest() -> impl Iterator<Item = &'static Scenario> {
     crate::selftest::SCENARIOS.iter()
 }
 
-/// Scenarios that hunt for faults of the driver on the sanitizer kernel, for as long as they are told:
-/// numbers stand behind their name.
+/// Scenarios that hunt for faults, of the driver or of a filesystem, for as long as they are told: numbers
+/// stand behind their name.
 pub fn hunts() -> impl Iterator<Item = &'static Scenario> {
-    [&crate::fuzz::RANDOM, &crate::allocations::FAILING].into_iter()
+    [&crate::fuzz::RANDOM, &crate::allocations::FAILING, &crate::crash::STATES].into_iter()
 }
 
 /// The scenario of that name, from the catalogue, the self-test, the driver's own suites or the hunts.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    let hunted = name.trim_end_matches(|end: char| end == '_' || end.is_ascii_digit());
     let others = scenarios().chain(selftest()).chain(crate::kunit::SCENARIOS);
-    others.filter(|scenario| scenario.name == name).chain(hunts().filter(|hunt| hunt.name == hunted)).next()
+    let is_hunt = |hunt: &&Scenario| {
+        let rest = name.strip_prefix(hunt.name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    };
+    others.filter(|scenario| scenario.name == name).chain(hunts().filter(is_hunt)).next()
 }
 
 /// Every cell of the catalogue with its scenario, in the order in which they are listed.

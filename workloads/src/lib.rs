@@ -6,6 +6,7 @@ mod allocations;
 mod bad_input;
 pub mod catalogue;
 mod counting;
+mod crash;
 mod defer;
 mod defragment;
 mod delayed;

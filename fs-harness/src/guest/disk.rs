@@ -116,7 +116,17 @@ impl Disk {
     /// Makes a disk like this one that begins with what its media hold: what a power cut at this moment
     /// would leave. This one goes on.
     pub fn copy_media(&self, copy: &Self) -> Result<()> {
+        self.copy(copy, true)
+    }
+
+    /// The same, and what is written to the copy is on its media at once.
+    pub fn copy_media_uncached(&self, copy: &Self) -> Result<()> {
+        self.copy(copy, false)
+    }
+
+    fn copy(&self, copy: &Self, write_cache: bool) -> Result<()> {
         copy.make_unpowered()?;
+        copy.write("write_cache", if write_cache { "1" } else { "0" })?;
         for attribute in ["size", "blocksize"] {
             copy.write(attribute, &self.read(attribute)?)?;
         }

@@ -72,6 +72,11 @@ impl TestFile {
         Ok(block.cast_unsigned())
     }
 
+    /// Opens it so that what is written is durable when the write returns: O_DSYNC.
+    pub fn durable(&self) -> Result<File> {
+        self.open(libc::O_DSYNC)
+    }
+
     /// Maps it, shared.
     pub fn map(&self) -> Result<Memory> {
         Memory::shared(self.buffered()?, self.pages)

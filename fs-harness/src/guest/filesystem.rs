@@ -3,7 +3,8 @@
 //! The filesystems under test: how each is made, mounted and checked. It is the same in every guest, so that
 //! nothing of a filesystem's layout varies, and nothing is written by a timer.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 
@@ -140,6 +141,14 @@ impl Filesystem {
         self.mount_at(disk, folder, options)
     }
 
+    /// Mounts a copy of the filesystem, while that itself is not mounted.
+    pub fn mount_copy(&self, disk: &Disk, folder: &str) -> Result<()> {
+        if self.kind == "btrfs" {
+            forget_btrfs_devices()?;
+        }
+        self.mount_at(disk, folder, self.options)
+    }
+
     fn mount_at(&self, disk: &Disk, folder: &str, options: &str) -> Result<()> {
         let (node, kind) = (disk.path(), self.kind);
         fs::create_dir_all(folder).doing(format!("make {folder}"))?;
@@ -160,6 +169,18 @@ pub struct Checked {
     pub program: &'static str,
     /// Its last words, where it found something.
     pub complaint: Option<String>,
+}
+
+/// Has btrfs forget the disks that it knows and that are not mounted: it refuses one that is older than
+/// another of the same identity.
+fn forget_btrfs_devices() -> Result<()> {
+    /// `struct btrfs_ioctl_vol_args`: a number, and a name that is empty for all.
+    const ARGUMENTS: usize = 4096;
+    nix::ioctl_write_ptr!(forget, 0x94, 5, [u8; ARGUMENTS]);
+    const CONTROL: &str = "/dev/btrfs-control";
+    let control = File::options().read(true).write(true).open(CONTROL).doing(format!("open {CONTROL}"))?;
+    // SAFETY: the request reads that many bytes, and writes nothing.
+    unsafe { forget(control.as_raw_fd(), &[0; ARGUMENTS]) }.map(drop).doing("have btrfs forget its disks")
 }
 
 /// Mounts a filesystem that lives in memory.

@@ -61,6 +61,13 @@ impl<'a> InFlight<'a> {
         Self::start(&write.rw_flags(libc::RWF_NOWAIT).build()).doing("start a write that may not wait")
     }
 
+    /// The same, and makes what it writes durable: RWF_DSYNC.
+    pub fn write_durably(file: &'a File, offset: u64, memory: &'a Memory) -> Result<Self> {
+        let (pointer, length) = part(memory, 0..memory.length());
+        let write = opcode::Write::new(types::Fd(file.as_raw_fd()), pointer, length).offset(offset);
+        Self::start(&write.rw_flags(libc::RWF_DSYNC).build()).doing("start a write that is durable")
+    }
+
     /// Makes the file's data durable.
     pub fn fsync(file: &'a File) -> Result<Self> {
         let entry = opcode::Fsync::new(types::Fd(file.as_raw_fd())).build();

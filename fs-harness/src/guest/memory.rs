@@ -137,6 +137,13 @@ impl Memory {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
     }
 
+    /// Puts bytes at its beginning, by the processor.
+    pub fn put(&self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.length(), "beyond the memory");
+        // SAFETY: as many bytes lie in the mapping, which is writable, and no reference to it exists.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.pointer(), bytes.len()) };
+    }
+
     /// A copy of the bytes as they are now.
     pub fn bytes(&self) -> Vec<u8> {
         self.bytes_of(0..self.length())
@@ -160,6 +167,16 @@ impl Memory {
     /// Has its pages read one by one from then on, where they are a file's: none of them is part of a large folio.
     pub fn read_singly(&self) -> Result<()> {
         self.advise(MmapAdvise::MADV_RANDOM)
+    }
+
+    /// Writes some of its pages back to the file that is mapped, and waits for that: `msync()` with `MS_SYNC`.
+    pub fn sync_pages(&self, first: usize, count: usize) -> Result<()> {
+        let range = self.pages_of(first, count);
+        // SAFETY: the range lies in this mapping, whose start it is an offset from.
+        let start = unsafe { self.start.byte_add(first * PAGE) };
+        // SAFETY: as above; nothing is unmapped or changed.
+        unsafe { mman::msync(start, count * PAGE, MsFlags::MS_SYNC) }
+            .doing(format!("msync {} bytes", range.length()))
     }
 
     pub(crate) fn advise(&self, advice: MmapAdvise) -> Result<()> {

@@ -13,6 +13,7 @@ mod caches;
 pub mod child;
 pub mod compat;
 pub mod counters;
+pub mod crash;
 pub mod daemon;
 pub mod defragment;
 pub mod device;

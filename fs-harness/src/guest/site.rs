@@ -167,6 +167,14 @@ impl Site {
         Ok(Survivor { filesystem })
     }
 
+    /// The filesystem on the disk, where nothing is above it.
+    pub fn filesystem(&self) -> Option<&'static Filesystem> {
+        match self.parts {
+            Parts::OnDisk(filesystem) => Some(filesystem),
+            _ => None,
+        }
+    }
+
     /// Asks the checker of the filesystem, which is not mounted any more; returns what is wrong, or that it has none.
     pub fn check(&self) -> Result<Option<Checked>> {
         match self.parts {

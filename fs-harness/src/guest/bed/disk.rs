@@ -6,6 +6,7 @@ use std::fs::File;
 
 use super::Bed;
 use crate::cell::Policy;
+use crate::guest::crash::Recording;
 use crate::guest::device::{Bios, Gate, Stage};
 use crate::guest::disk::Disk;
 use crate::guest::error::{Doing, Error, Result};
@@ -37,6 +38,16 @@ impl Bed {
     pub fn flush_disk(&self) -> Result<()> {
         let path = self.disk_or_error()?.path();
         File::open(&path).and_then(|disk| disk.sync_all()).doing(format!("flush {path}"))
+    }
+
+    /// Begins to record what reaches the disk, with nothing dirty.
+    pub fn record(&self) -> Result<Recording> {
+        let none =
+            || Error::Unexpected(format!("the setup '{}' has no filesystem of its own", self.cell.setup));
+        let filesystem = self.site.filesystem().ok_or_else(none)?;
+        nix::unistd::sync();
+        self.flush_disk()?;
+        Recording::begin(&self.device, self.disk_or_error()?, filesystem)
     }
 
     fn disk_or_error(&self) -> Result<&'static Disk> {
