@@ -116,6 +116,12 @@ impl Options {
         }
     }
 
+    /// The same with a seed.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
     /// The flavour of the kernel.
     pub fn flavour(&self) -> Flavour {
         self.kernel.flavour

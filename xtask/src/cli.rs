@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use xtask::host::{doctor, setup};
 use xtask::report::shards;
 use xtask::{
-    CANNOT, archive, bench, disks, exec, fuzz, gdb, kernel, kunit, list, module, plan, replay, review, run,
-    rust_analyzer, schema, shell, test, tidy, timing,
+    CANNOT, archive, bench, crash, disks, exec, fuzz, gdb, kernel, kunit, list, module, plan, replay, review,
+    run, rust_analyzer, schema, shell, test, tidy, timing,
 };
 
 /// A test bed for filesystems and pinned pages.
@@ -99,6 +99,17 @@ Says which parts of the environment are others now. Exit codes: 0 the same text,
 Ends with the first guest that finds a fault, and names the round and the last requests. Otherwise says
 how often each request was made, and how it was answered. Artefacts of each guest are in target/pinbed/fuzz.")]
     Fuzz(fuzz::Arguments),
+    /// Visit many states in which a power cut could leave each filesystem, under each policy of the driver.
+    #[command(after_help = "Examples:
+  cargo xtask crash                                    500 of each filesystem under each policy
+  cargo xtask crash ext4 --states 2000 --log log.jsonl  many, and go on where an earlier command ended
+  cargo xtask crash ext4::pin::skip --seed 1 --state 123of456+100-104
+                                                       only the one that a broken promise named
+
+In each state the filesystem is mounted, which recovers it, its files are compared with what was promised,
+and it is checked. Under `drop`, which loses data on purpose, promises must be broken.
+docs/power-cuts.md says how states are chosen and named. Artefacts of each guest are in target/pinbed/crash.")]
+    Crash(crash::Arguments),
     /// Measure cells from a checkpoint, from a boot, and virtme-ng.
     #[command(after_help = "Examples:
   cargo xtask bench                      a cell without a filesystem, one on ext4, one on XFS
@@ -217,6 +228,7 @@ impl Cli {
             Command::Exec(arguments) => return exec::main(&arguments),
             Command::Bench(arguments) => timing::main(&arguments)?,
             Command::Fuzz(arguments) => return fuzz::main(&arguments),
+            Command::Crash(arguments) => return crash::main(&arguments),
             Command::BenchDisks(arguments) => return disks::main(&arguments),
             Command::Run(arguments) => return run::main(&arguments),
             Command::Test(arguments) => return test::main(&arguments),

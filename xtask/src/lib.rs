@@ -14,6 +14,7 @@ pub mod archive;
 pub mod bench;
 pub mod cache;
 pub mod cell;
+pub mod crash;
 pub mod disks;
 pub mod exec;
 pub mod fuzz;
