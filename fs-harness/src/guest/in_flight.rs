@@ -97,6 +97,16 @@ impl<'a> InFlight<'a> {
         Ok(true)
     }
 
+    /// Whether the request completes within `time`.
+    pub fn completes_within(&mut self, time: Duration) -> Result<bool> {
+        let limit = types::Timespec::from(time);
+        let arguments = types::SubmitArgs::new().timespec(&limit);
+        match self.ring.submitter().submit_with_args(1, &arguments) {
+            Err(error) if error.raw_os_error() != Some(libc::ETIME) => Err(error).doing("wait for a request"),
+            _ => Ok(self.is_complete()),
+        }
+    }
+
     /// Waits until a thread of this process sleeps in the kernel's function of that name. What cannot be
     /// done at once is done by such a thread.
     pub fn wait_until_asleep_in(&self, function: &str) -> Result<()> {

@@ -17,6 +17,7 @@ pub mod crash;
 pub mod daemon;
 pub mod defragment;
 pub mod device;
+pub mod dirty_limits;
 pub mod disk;
 pub mod error;
 pub mod file;

@@ -4,6 +4,9 @@
 
 use std::fs::File;
 
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+
 use super::Bed;
 use crate::cell::Policy;
 use crate::guest::crash::Recording;
@@ -12,6 +15,10 @@ use crate::guest::disk::Disk;
 use crate::guest::error::{Doing, Error, Result};
 use crate::guest::file::TestFile;
 use crate::pattern::Pattern;
+
+/// The parts in which all space is taken, from large to small, in bytes.
+const FILE_SIZE_LOG2_MOST: u32 = 26;
+const FILE_SIZE_LOG2_LEAST: u32 = 12;
 
 impl Bed {
     /// The disk below the setup, where there is one.
@@ -48,6 +55,23 @@ impl Bed {
         nix::unistd::sync();
         self.flush_disk()?;
         Recording::begin(&self.device, self.disk_or_error()?, filesystem)
+    }
+
+    /// Leaves the filesystem no space: a file has all that there is. What that takes belongs to no step.
+    pub fn fill_up(&mut self) -> Result<()> {
+        let path = self.site.path("full")?;
+        let file = File::create(&path).doing(format!("make {}", path.display()))?;
+        let mut length = 0;
+        for size in (FILE_SIZE_LOG2_LEAST..=FILE_SIZE_LOG2_MOST).rev().map(|log2| 1 << log2) {
+            loop {
+                match fallocate(&file, FallocateFlags::empty(), length, size) {
+                    Ok(()) => length += size,
+                    Err(Errno::ENOSPC) => break,
+                    Err(error) => return Err(error).doing(format!("reserve space for {}", path.display())),
+                }
+            }
+        }
+        self.restart_counting()
     }
 
     fn disk_or_error(&self) -> Result<&'static Disk> {

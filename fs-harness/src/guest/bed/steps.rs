@@ -109,7 +109,7 @@ impl Bed {
     }
 
     /// What has been counted until now belongs to no step.
-    pub(super) fn restart_counting(&mut self) -> Result<()> {
+    pub fn restart_counting(&mut self) -> Result<()> {
         (self.last, _) = self.counters(0)?;
         Ok(())
     }
