@@ -134,7 +134,9 @@ pub(crate) const NO_FILE: &[NotOn] = &[
 /// The scenarios of the catalogue, by area.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     [
+        crate::after_cut::SCENARIOS,
         crate::bad_input::SCENARIOS,
+        crate::classes::SCENARIOS,
         crate::counting::SCENARIOS,
         crate::crash::SCENARIOS,
         crate::defragment::SCENARIOS,
@@ -159,6 +161,8 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::mapped_buffers::SCENARIOS,
         crate::media::SCENARIOS,
         crate::nowait::SCENARIOS,
+        crate::over_limits::SCENARIOS,
+        crate::over_stash::SCENARIOS,
         crate::overflow::SCENARIOS,
         crate::own_pages::SCENARIOS,
         crate::pinned_writeback::SCENARIOS,
@@ -173,6 +177,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::truncate::SCENARIOS,
         crate::under_writeback::SCENARIOS,
         crate::unplug::SCENARIOS,
+        crate::while_deferred::SCENARIOS,
         crate::zero_copy::SCENARIOS,
     ]
     .into_iter()

@@ -2,9 +2,11 @@
 
 //! The scenarios, a file for each way in which pages are taken, and the catalogue of cells.
 
+mod after_cut;
 mod allocations;
 mod bad_input;
 pub mod catalogue;
+mod classes;
 mod counting;
 mod crash;
 mod defer;
@@ -31,6 +33,8 @@ mod lifetime;
 mod mapped_buffers;
 mod media;
 mod nowait;
+mod over_limits;
+mod over_stash;
 mod overflow;
 mod own_pages;
 mod pinned_writeback;
@@ -46,4 +50,5 @@ mod transfer_interrupted;
 mod truncate;
 mod under_writeback;
 mod unplug;
+mod while_deferred;
 mod zero_copy;

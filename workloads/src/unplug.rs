@@ -158,7 +158,7 @@ fn remove_disk_mounted(bed: &mut Bed) -> Result<()> {
 }
 
 /// What a filesystem says when its disk goes.
-fn shutdown_lines(setup: Setup) -> &'static [&'static str] {
+pub(crate) fn shutdown_lines(setup: Setup) -> &'static [&'static str] {
     match setup {
         Setup::Ext4 | Setup::Ext4Small => {
             &["EXT4-fs (pinblk0): shut down requested (2)", "Aborting journal on device pinblk0-8."]
