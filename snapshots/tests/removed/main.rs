@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! No call that acquires or releases a page can be left out of the driver without a cell that fails, and no
-//! check of what userspace sends of those that are named here: a copy of the driver is built without each of
-//! them, and runs that cell in a guest of its own.
+//! No call that acquires or releases a page can be left out of the driver without a cell that fails, no check
+//! of what userspace sends of those that are named here, and nothing of what keeps the policies from losing data:
+//! a copy of the driver is built without each of them, and runs that cell in a guest of its own.
 //!
 //! A removal that was noticed is remembered in the cache for the same driver, scenarios and kernel: all of
 //! them together take minutes.
@@ -22,11 +22,13 @@ use xtask::{cache, image};
 use calls::CALLS;
 use checks::CHECKS;
 use driver_copy::DriverCopy;
+use policies::POLICIES;
 
 mod calls;
 mod checks;
 #[path = "../driver_copy/mod.rs"]
 mod driver_copy;
+mod policies;
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -57,7 +59,7 @@ fn main() {
     let trial = |removal: &'static Removal| {
         Trial::test(format!("removed::{}", removal.name), move || check(removal).map_err(Failed::from))
     };
-    libtest_mimic::run(&arguments, CALLS.iter().chain(CHECKS).map(trial).collect()).exit();
+    libtest_mimic::run(&arguments, CALLS.iter().chain(CHECKS).chain(POLICIES).map(trial).collect()).exit();
 }
 
 /// Fails unless the cell notices in the words that are expected.
