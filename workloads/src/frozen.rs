@@ -89,6 +89,8 @@ fn late_dirty_while_frozen(bed: &mut Bed) -> Result<()> {
     let page = HeldPage::written_back(bed)?;
     let HeldPage { file, open, mapping, hold } = page;
     let frozen = Frozen::freeze(&open)?;
+    // What freezing writes is the filesystem's own. F2FS does so in as many bios as it comes to.
+    bed.restart_counting()?;
     bed.observe("the filesystem is frozen", Some(&hold))?;
     hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
     hold.release(Release::Dirty)?;
