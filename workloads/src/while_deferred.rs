@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "deferred_range_in_use",
-        about: "The file of a deferred page is truncated, punched, written and read directly, and made durable by somebody else: each of them waits for the page, and goes on at the deadline.",
+        about: "The file of a deferred page is truncated, punched, written and read directly: each of them waits for the page, and goes on at the deadline.",
         source: "mm/truncate.c: truncate_inode_pages_range(); mm/filemap.c: kiocb_invalidate_pages(), __filemap_fdatawait_range()",
         setups: SETUPS,
         acquisitions: &[Acquisition::Pin],
