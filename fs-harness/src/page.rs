@@ -64,6 +64,9 @@ impl From<&abi::PageState> for PageState {
     }
 }
 
+/// GUP_PIN_COUNTING_BIAS: what one pin adds to the reference count of a folio without a pincount.
+pub const PIN_BIAS: i32 = 1024;
+
 /// A page at one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +82,13 @@ pub struct Page {
 }
 
 impl Page {
+    /// Whether nobody has a reference to a single page of a file but the file, its mappings, what the filesystem
+    /// attached to it, and pins.
+    pub fn is_at_rest(&self) -> bool {
+        let attached = i32::from(self.dump.has_flag("private"));
+        (self.state.refcount - 1 - self.state.mapcount - attached) % PIN_BIAS == 0
+    }
+
     /// What the two witnesses do not agree on, in words; empty when they agree.
     pub fn disagreements(&self) -> Vec<String> {
         let Self { dump, state, .. } = self;

@@ -9,14 +9,12 @@ use fs_harness::guest::device::{Path, Release, Take, abi};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::memory::Memory;
 use fs_harness::guest::{Bed, Result, counters};
+use fs_harness::page::PIN_BIAS;
 use fs_harness::pattern::Pattern;
 use fs_harness::record::Counted;
 use nix::unistd::Pid;
 
 use crate::catalogue::{NO_FILE, Scenario};
-
-/// GUP_PIN_COUNTING_BIAS: what one pin adds to the reference count of a folio without a pincount.
-pub(crate) const PIN_BIAS: i32 = 1024;
 
 const EVERY_MODE: &[Acquisition] = &[Acquisition::Get, Acquisition::Pin, Acquisition::LongTerm];
 

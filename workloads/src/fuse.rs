@@ -9,11 +9,11 @@ use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::io::{self, Interface};
 use fs_harness::guest::memory::Memory;
 use fs_harness::guest::{Bed, Result, pagemap};
+use fs_harness::page::PIN_BIAS;
 use fs_harness::pattern::Pattern;
 use fs_harness::record::{Class, Counted, Direction, Step};
 
 use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario};
-use crate::counting::PIN_BIAS;
 
 const PAGES: usize = 16;
 /// What each page of the buffer loses when a direct request of the client ends.

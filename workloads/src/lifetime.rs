@@ -11,10 +11,10 @@ use fs_harness::guest::device::{Hold, Path, Release, Take};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::{Bed, Result, io, pagemap};
+use fs_harness::page::PIN_BIAS;
 use fs_harness::pattern::Pattern;
 
 use crate::catalogue::{LARGE_BLOCK, LARGE_FOLIOS, NO_FILE, Scenario};
-use crate::counting::PIN_BIAS;
 use crate::huge::HUGE_ORDER;
 
 const BEFORE: Pattern = Pattern(1);
@@ -40,7 +40,6 @@ const MIGRATED: &[Setup] = &[
     Setup::None,
     Setup::Ext4,
     Setup::Ext4Small,
-    Setup::Ext4Journal,
     Setup::Xfs,
     Setup::XfsStable,
     Setup::Btrfs,
@@ -80,6 +79,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             (&[Setup::Bdev], "its page cache is left where it is, held or not"),
             LARGE_BLOCK,
             (&[Setup::Tmpfs], "its pages are moved as those of memory"),
+            (
+                &[Setup::Ext4Journal],
+                "that compaction tried to move a pinned page shows in its flags there, and it need not have tried",
+            ),
             (
                 Setup::FUSE,
                 "the pages are those of the filesystem below it, or moved as those of a file there",

@@ -113,7 +113,7 @@ fn full_over_stash(bed: &mut Bed) -> Result<()> {
     let (file, mapping, hold) = held_dirty_page(bed)?;
     file.begin_cleaning()?;
     file.wait_for_writeback()?;
-    bed.observe("the page was to be cleaned", Some(&hold))?;
+    bed.observe_at_rest("the page was to be cleaned", &hold)?;
     bed.fill_up()?;
     file.fsync()?;
     bed.observe("there is no space left, fsync returned", Some(&hold))?;

@@ -179,7 +179,7 @@ fn fsync_races_cleaning(bed: &mut Bed) -> Result<()> {
     bed.observe_gate("the page is on its way to the disk, and fsync waits for that", &gate)?;
     gate.open()?;
     fsync.wait().doing("wait for fsync")?;
-    let step = bed.observe("fsync has returned", Some(&hold))?;
+    let step = bed.observe_at_rest("fsync has returned", &hold)?;
     check_decision(bed, &step, Purpose::Cleaning)?;
     if (bed.setup(), bed.policy()) == (Setup::Btrfs, Policy::Drop) {
         // Its checksums tell that the data was never written.
@@ -198,7 +198,7 @@ fn dma_after_cleaning(bed: &mut Bed) -> Result<()> {
     let (file, mapping, hold) = held_dirty_page(bed)?;
     file.begin_cleaning()?;
     file.wait_for_writeback()?;
-    let step = bed.observe("the page was written back to clean memory", Some(&hold))?;
+    let step = bed.observe_at_rest("the page was written back to clean memory", &hold)?;
     check_decision(bed, &step, Purpose::Cleaning)?;
     check_dirty(bed, &step)?;
     hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
@@ -216,7 +216,7 @@ fn dma_after_cleaning(bed: &mut Bed) -> Result<()> {
 fn fsync_of_pinned(bed: &mut Bed) -> Result<()> {
     let (file, mapping, hold) = held_dirty_page(bed)?;
     file.fsync()?;
-    let step = bed.observe("fsync has returned", Some(&hold))?;
+    let step = bed.observe_at_rest("fsync has returned", &hold)?;
     check_decision(bed, &step, Purpose::Integrity)?;
     bed.check("the page is clean", !step.pages[0].dump.has_flag("dirty"))?;
     let found = bed.after_power_cut(&file)?;
@@ -235,7 +235,7 @@ fn dma_during_cleaning(bed: &mut Bed) -> Result<()> {
     let held = bed.observe_gate("the device wrote the page, and the disk has not copied it", &gate)?;
     gate.open()?;
     file.wait_for_writeback()?;
-    let step = bed.observe("the disk has copied the page", Some(&hold))?;
+    let step = bed.observe_at_rest("the disk has copied the page", &hold)?;
     // What does not depend on the end of the bio is known before.
     check_decision(bed, if leaves_dirty(bed.policy()) { &step } else { &held }, Purpose::Cleaning)?;
     let found = bed.after_power_cut(&file)?;
@@ -305,7 +305,7 @@ fn flusher_cleans_pinned(bed: &mut Bed) -> Result<()> {
     }
     gate.open()?;
     file.wait_for_writeback()?;
-    let step = bed.observe("the disk is done with the page", Some(&hold))?;
+    let step = bed.observe_at_rest("the disk is done with the page", &hold)?;
     check_decision(bed, &step, Purpose::Cleaning)?;
     check_dirty(bed, &step)?;
     hold.release(Release::Clean)?;

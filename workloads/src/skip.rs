@@ -117,7 +117,7 @@ fn skip_budget(bed: &mut Bed) -> Result<()> {
     }
     file.begin_cleaning()?;
     file.wait_for_writeback()?;
-    let step = bed.observe("the page was to be cleaned once more", Some(&hold))?;
+    let step = bed.observe_at_rest("the page was to be cleaned once more", &hold)?;
     bed.check("a copy of it was written", step.decided(Purpose::Cleaning, Decision::Bounced) == 1)?;
     bed.check("the page is clean", !step.pages[0].dump.has_flag("dirty"))?;
     file.begin_cleaning()?;
@@ -188,7 +188,7 @@ fn direct_write_over_stash(bed: &mut Bed) -> Result<()> {
     let (file, mapping, hold) = held_dirty_page(bed)?;
     file.begin_cleaning()?;
     file.wait_for_writeback()?;
-    bed.observe("the page was to be cleaned", Some(&hold))?;
+    bed.observe_at_rest("the page was to be cleaned", &hold)?;
     hold.release(Release::Clean)?;
     drop(mapping);
     let memory = bed.anonymous(DIRECTLY, 1)?;
@@ -208,7 +208,7 @@ fn truncate_over_stash(bed: &mut Bed) -> Result<()> {
     let (file, mapping, hold) = held_dirty_page(bed)?;
     file.begin_cleaning()?;
     file.wait_for_writeback()?;
-    bed.observe("the page was to be cleaned", Some(&hold))?;
+    bed.observe_at_rest("the page was to be cleaned", &hold)?;
     let buffered = file.buffered()?;
     buffered.set_len(0).doing("truncate the file")?;
     hold.dma(0, &BY_DEVICE.bytes(0, PAGE))?;

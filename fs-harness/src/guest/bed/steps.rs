@@ -3,7 +3,8 @@
 //! The steps of a scenario: what is counted and seen at the end of each.
 
 use std::io;
-use std::time::Duration;
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
 
 use pinblk_abi as abi;
 
@@ -22,6 +23,9 @@ use crate::record::{Step, Traffic};
 /// Counters that have settled, or how they disagree.
 type Counted = (Counters, Option<Disagreement>);
 
+/// How long workers may take to be done with a page.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The level of what `dump_page()` prints: KERN_WARNING.
 const DUMP_LEVEL: u8 = 4;
 
@@ -33,6 +37,19 @@ impl Bed {
             Some(hold) => self.look(hold)?,
             None => Vec::new(),
         };
+        self.end_step(step, pages, counted)
+    }
+
+    /// Ends a step like [`Bed::observe`], once nobody else has the pinned page of a file: a worker that has
+    /// just ended its writeback still does for a moment.
+    pub fn observe_at_rest(&mut self, step: &str, hold: &Hold) -> Result<Step> {
+        let counted = self.counters(0)?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut pages = self.look(hold)?;
+        while !pages.iter().all(Page::is_at_rest) && Instant::now() < deadline {
+            yield_now();
+            pages = self.look(hold)?;
+        }
         self.end_step(step, pages, counted)
     }
 
