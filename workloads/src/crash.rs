@@ -16,6 +16,7 @@ use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::crash::history::Found;
 use fs_harness::crash::{History, State, choose, shrink};
 use fs_harness::guest::crash::{Recorded, Replay};
+use fs_harness::guest::device::{Bios, Stage};
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::memory::PAGE;
@@ -190,7 +191,12 @@ fn direct_dsync_by_io_uring(bed: &mut Bed) -> Result<()> {
     let file = bed.file("data", Pattern(1), 1)?;
     let memory = bed.anonymous(Pattern(2), 1)?;
     let direct = file.direct()?;
-    let written = InFlight::write_durably(&direct, 0, &memory)?.wait().doing("write with RWF_DSYNC")?;
+    // The bio must not end before its submitter goes on: then the write would end as one that is waited for.
+    let gate = bed.close_gate(Stage::Arrival, &Bios::writes())?;
+    let write = InFlight::write_durably(&direct, 0, &memory)?;
+    gate.wait_for(1)?;
+    gate.open()?;
+    let written = write.wait().doing("write with RWF_DSYNC")?;
     bed.check("the write wrote the page", written == PAGE)?;
     bed.check_after_power_cut(PROMISED, Pattern(2), &file)
 }

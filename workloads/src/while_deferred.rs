@@ -95,6 +95,10 @@ fn range_in_use(bed: &mut Bed) -> Result<()> {
         let direct = file.direct()?;
         InFlight::write(&direct, 0, &memory, 0..PAGE)?.wait().map(drop).doing("write directly")
     })?;
+    if bed.setup() == Setup::Btrfs {
+        // What of it goes through the page cache varies there: see btrfs-direct-read-does-not-retry.
+        return Ok(());
+    }
     waits(bed, "a direct read", |file| {
         let direct = file.direct()?;
         InFlight::read(&direct, 0, &memory, 0..PAGE)?.wait().map(drop).doing("read directly")
