@@ -3,10 +3,8 @@
 //! `cargo xtask list --explain`: of each scenario what it validates, where that comes from, where it runs, and
 //! why not elsewhere.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Result, bail};
-use fs_harness::cell::Setup;
+use fs_harness::cell::{Cell, Policy, Setup};
 use serde::Serialize;
 use workloads::catalogue::{self, Scenario};
 
@@ -40,6 +38,7 @@ struct LeftOut {
 #[derive(Serialize)]
 struct KnownOn {
     setup: Setup,
+    policies: Vec<Policy>,
     #[serde(flatten)]
     violation: KnownViolation<'static>,
 }
@@ -70,21 +69,8 @@ fn explained(filters: &[String]) -> Vec<Explained> {
 }
 
 fn explain(scenario: &'static Scenario, is_asked: impl Fn(&str) -> bool) -> Explained {
-    let mut known = Vec::new();
-    let mut seen = BTreeSet::new();
-    let asked: Vec<_> =
-        catalogue::cells_of(scenario).filter(|(cell, _)| is_asked(&cell.to_string())).collect();
-    for (cell, _) in &asked {
-        if seen.insert(cell.setup) {
-            let violations = scenario.known(cell).into_iter();
-            known.extend(
-                violations.map(|(check, why)| KnownOn {
-                    setup: cell.setup,
-                    violation: KnownViolation { check, why },
-                }),
-            );
-        }
-    }
+    let all = catalogue::cells_of(scenario).map(|(cell, _)| cell);
+    let asked: Vec<Cell> = all.filter(|cell| is_asked(&cell.to_string())).collect();
     let left_out = Setup::ALL.iter().filter_map(|&setup| {
         let why = scenario.why_not(setup)?;
         is_asked(&format!("{}::{setup}::", scenario.name)).then_some(LeftOut { setup, why })
@@ -94,10 +80,30 @@ fn explain(scenario: &'static Scenario, is_asked: impl Fn(&str) -> bool) -> Expl
         row: scenario.row,
         about: scenario.about,
         source: scenario.source,
-        cells: asked.iter().map(|(cell, _)| cell.to_string()).collect(),
+        cells: asked.iter().map(Cell::to_string).collect(),
         not: left_out.collect(),
-        known,
+        known: known(scenario, &asked),
     }
+}
+
+/// The violations that are known of these cells: each once for a setup, with the policies under which it is.
+fn known(scenario: &Scenario, cells: &[Cell]) -> Vec<KnownOn> {
+    let mut known: Vec<KnownOn> = Vec::new();
+    for cell in cells {
+        for (check, why) in scenario.known(cell) {
+            let same = |known: &&mut KnownOn| known.setup == cell.setup && known.violation.check == check;
+            match known.iter_mut().find(same) {
+                Some(known) if known.policies.contains(&cell.policy) => {}
+                Some(known) => known.policies.push(cell.policy),
+                None => known.push(KnownOn {
+                    setup: cell.setup,
+                    policies: vec![cell.policy],
+                    violation: KnownViolation { check, why },
+                }),
+            }
+        }
+    }
+    known
 }
 
 impl Explained {
@@ -117,7 +123,9 @@ impl Explained {
         }
         for (place, known) in self.known.iter().enumerate() {
             let KnownViolation { check, why } = &known.violation;
-            let words = format!("{}: \"{check}\" is violated, {why}", known.setup);
+            let policies: Vec<&str> = known.policies.iter().map(|policy| policy.name()).collect();
+            let under = policies.join(", ");
+            let words = format!("{} under {under}: \"{check}\" is violated, {why}", known.setup);
             say(if place == 0 { "  known on" } else { "" }, &words);
         }
         text
@@ -163,6 +171,16 @@ mod tests {
         let frozen = find("late_dirty_while_frozen");
         assert!(frozen.cells.is_empty() && frozen.not.len() == 1);
         assert!(frozen.text(usize::MAX).contains("\n  not on     vfat: it cannot be frozen\n"));
+    }
+
+    #[test]
+    fn what_is_known_under_any_policy_is_told() {
+        let all = explained(&["crash_states::".to_owned()]);
+        let lost = |known: &&KnownOn| known.setup == Setup::Ext4 && known.policies == [Policy::Drop];
+        assert_eq!(all[0].known.iter().filter(lost).count(), 2);
+        assert!(all[0].text(usize::MAX).contains("ext4 under drop: \"what was promised is there"));
+        let all = explained(&["dma_after_cleaning::btrfs".to_owned()]);
+        assert_eq!(all[0].known[0].policies, [Policy::Skip, Policy::Drop]);
     }
 
     #[test]
