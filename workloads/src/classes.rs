@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Release, abi};
-use fs_harness::guest::error::{Doing, Error};
+use fs_harness::guest::error::Doing;
 use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::memory::PAGE;
 use fs_harness::guest::site::Site;
@@ -99,6 +99,5 @@ fn check_decided(bed: &mut Bed, text: &str, step: &Step, pages: u64) -> Result<(
 
 /// Bios with the filesystem's own blocks that were written.
 fn metadata_written(bed: &Bed) -> Result<u64> {
-    let disk = bed.disk().ok_or_else(|| Error::Unexpected("the setup has no disk".to_owned()))?;
-    Ok(bed.device().statistics(disk)?.writes[abi::CLASS_METADATA].bios)
+    Ok(bed.disk_statistics()?.writes[abi::CLASS_METADATA].bios)
 }

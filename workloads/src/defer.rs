@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::device::Release;
-use fs_harness::guest::error::{Doing, Error};
+use fs_harness::guest::error::Doing;
 use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::record::{Decision, Purpose};
@@ -50,8 +50,7 @@ fn deferred_until_unpinned(bed: &mut Bed) -> Result<()> {
     let (file, mapping, hold) = held_dirty_page(bed)?;
     bed.write_rule("defer_deadline", 60_000)?;
     file.begin_cleaning()?;
-    let disk = bed.disk().ok_or_else(|| Error::Unexpected("the setup has no disk".to_owned()))?;
-    bed.check("the bio is in flight", bed.device().statistics(disk)?.in_flight == 1)?;
+    bed.check("the bio is in flight", bed.disk_statistics()?.in_flight == 1)?;
     let step = bed.observe("the page was to be cleaned, and is held", Some(&hold))?;
     bed.check("the page is under writeback", step.pages[0].dump.has_flag("writeback"))?;
     bed.check("nothing has become of it", step.decisions.is_empty())?;
@@ -62,7 +61,7 @@ fn deferred_until_unpinned(bed: &mut Bed) -> Result<()> {
     bed.check("the page was written when it was released", {
         step.decided(Purpose::Cleaning, Decision::Deferred) == 1
     })?;
-    bed.check("nothing is in flight", bed.device().statistics(disk)?.in_flight == 0)?;
+    bed.check("nothing is in flight", bed.disk_statistics()?.in_flight == 0)?;
     bed.flush_disk()?;
     let found = bed.after_power_cut(&file)?;
     bed.check_data("the media hold what the device wrote", BY_DEVICE, &found)?;

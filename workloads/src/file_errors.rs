@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use fs_harness::cell::Setup;
 use fs_harness::guest::device::{Bios, Stage};
-use fs_harness::guest::error::{Doing, Error};
+use fs_harness::guest::error::Doing;
 use fs_harness::guest::file::TestFile;
 use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::memory::{Memory, PAGE};
@@ -56,7 +56,7 @@ const BAD: u64 = PAGE as u64;
 const GOOD: u64 = 3 * PAGE as u64;
 
 fn file_errors(bed: &mut Bed) -> Result<()> {
-    let disk = bed.disk().ok_or_else(|| Error::Unexpected("the setup has no disk".to_owned()))?;
+    let disk = bed.require_disk()?;
     let file = bed.file("data", BEFORE, 4)?;
     let (direct, buffered, other) = (file.direct()?, file.buffered()?, file.buffered()?);
     let buffer = bed.anonymous(BEFORE, 1)?;

@@ -6,7 +6,7 @@
 use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Gate, Release, Stage};
-use fs_harness::guest::error::{Doing, Error};
+use fs_harness::guest::error::Doing;
 use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::range::Range;
@@ -134,8 +134,7 @@ fn fork_while_own_read_in_flight(bed: &mut Bed) -> Result<()> {
     bed.file("data", ON_THE_MEDIA, 1)?;
     let buffer = bed.anonymous(IN_THE_BUFFER, 1)?;
     let half = Range::from(&buffer).part(0, HALF as u64).expect("half a page lies in a page");
-    let none = || Error::Unexpected("the setup has no disk".to_owned());
-    let disk = bed.device().open_disk(bed.disk().ok_or_else(none)?)?;
+    let disk = bed.device().open_disk(bed.require_disk()?)?;
     let gate = bed.close_gate(Stage::Transfer, &Bios::reads())?;
     let read = disk.begin(Direction::Read, 0, &[half], bed.acquisition())?;
     gate.wait_for(1)?;

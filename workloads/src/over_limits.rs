@@ -12,7 +12,6 @@ use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::Release;
 use fs_harness::guest::dirty_limits::DirtyLimits;
-use fs_harness::guest::error::Error;
 use fs_harness::guest::memory::PAGE;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::record::Decision;
@@ -66,7 +65,7 @@ fn skip_over_limits(bed: &mut Bed) -> Result<()> {
     let again_and_again = wait_for(bed, Decision::Stashed, TIMES * PAGES as u64)?;
     bed.check("without a budget their data is put into the cache again and again", again_and_again)?;
     bed.write_rule("skip_budget", BUDGET)?;
-    let before = decided(bed, Decision::Stashed)?;
+    let before = bed.decided_about_cleaning(Decision::Stashed)?;
     let has_written = writer.hear()? == 1;
     bed.check("who writes another file comes to the end of it", has_written)?;
     writer.end()?;
@@ -75,11 +74,11 @@ fn skip_over_limits(bed: &mut Bed) -> Result<()> {
         file.wait_for_writeback()?;
     }
     drop(limits);
-    let bounced = decided(bed, Decision::Bounced)?;
+    let bounced = bed.decided_about_cleaning(Decision::Bounced)?;
     bed.check_that("with a budget each page is cleaned once", bounced == PAGES as u64, || {
         format!("{bounced} pages were")
     })?;
-    let stashed = decided(bed, Decision::Stashed)? - before;
+    let stashed = bed.decided_about_cleaning(Decision::Stashed)? - before;
     // What was on its way when the budget came is counted later.
     let most = u64::from(BUDGET + 1) * PAGES as u64;
     bed.check_that("and put into the cache no more often than that", stashed <= most, || {
@@ -108,17 +107,10 @@ fn write_by_the_page(file: &File) -> io::Result<()> {
     (0..PAGES).try_for_each(|page| file.write_all_at(&bytes[page * PAGE..][..PAGE], (page * PAGE) as u64))
 }
 
-/// How many pages came to that end in the cleaning of memory, since the disk has its power.
-fn decided(bed: &Bed, decision: Decision) -> Result<u64> {
-    let disk = bed.disk().ok_or_else(|| Error::Unexpected("the setup has no disk".to_owned()))?;
-    let index = Decision::ALL.iter().position(|&one| one == decision).expect("it is one of them");
-    Ok(bed.device().statistics(disk)?.cleaning[index])
-}
-
 /// Whether so many pages come to that end in time.
 fn wait_for(bed: &Bed, decision: Decision, pages: u64) -> Result<bool> {
     let deadline = Instant::now() + PATIENCE;
-    while decided(bed, decision)? < pages {
+    while bed.decided_about_cleaning(decision)? < pages {
         if Instant::now() > deadline {
             return Ok(false);
         }

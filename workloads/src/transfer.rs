@@ -5,7 +5,7 @@
 
 use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::device::{Ended, OpenDisk, Path, Release, Take};
-use fs_harness::guest::error::{Doing, Error};
+use fs_harness::guest::error::Doing;
 use fs_harness::guest::huge::HUGE_PAGES;
 use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::range::Range;
@@ -279,8 +279,7 @@ fn is_dirty(bed: &mut Bed, memory: &Memory) -> Result<bool> {
 
 /// The cell's disk, opened by the driver.
 fn open(bed: &Bed) -> Result<OpenDisk> {
-    let none = || Error::Unexpected("the setup has no disk".to_owned());
-    bed.device().open_disk(bed.disk().ok_or_else(none)?)
+    bed.device().open_disk(bed.require_disk()?)
 }
 
 fn piece(whole: Range, offset: usize, length: usize) -> Range {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use fs_harness::cell::{Acquisition, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Device, OpenDisk, Stage};
-use fs_harness::guest::error::Error;
 use fs_harness::guest::memory::PAGE;
 use fs_harness::guest::range::Range;
 use fs_harness::guest::{Bed, Result, pagemap};
@@ -89,11 +88,11 @@ fn killed_while_in_flight(bed: &mut Bed) -> Result<()> {
     let gate = bed.close_gate(Stage::Transfer, &Bios::writes())?;
     let buffer = bed.anonymous(IN_THE_BUFFER, PAGES)?;
     let acquisition = bed.acquisition();
-    let place = bed.disk();
+    let place = bed.require_disk()?;
     let mut child = Child::fork(|_| {
         let begin = || -> Result<()> {
             let device = Device::open()?;
-            let disk = device.open_disk(place.ok_or_else(no_disk)?)?;
+            let disk = device.open_disk(place)?;
             let begun = disk.begin(Direction::Write, 0, &[Range::from(&buffer)], acquisition)?;
             // It is closed by the end of the process.
             std::mem::forget((disk, begun));
@@ -134,9 +133,5 @@ pub(crate) fn open_when_free(bed: &Bed) -> Result<OpenDisk> {
 }
 
 fn open(bed: &Bed) -> Result<OpenDisk> {
-    bed.device().open_disk(bed.disk().ok_or_else(no_disk)?)
-}
-
-fn no_disk() -> Error {
-    Error::Unexpected("the setup has no disk".to_owned())
+    bed.device().open_disk(bed.require_disk()?)
 }

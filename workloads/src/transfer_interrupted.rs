@@ -55,7 +55,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 fn interrupted(bed: &mut Bed) -> Result<()> {
-    let (memory, place) = (Memory::anonymous(MOST / PAGE)?, disk_of(bed)?);
+    let (memory, place) = (Memory::anonymous(MOST / PAGE)?, bed.require_disk()?);
     let acquisition = bed.acquisition();
     stay_on_one_processor()?;
     let mut reader = Child::fork(|_| match read(&memory, place, acquisition) {
@@ -83,7 +83,7 @@ fn interrupted(bed: &mut Bed) -> Result<()> {
 }
 
 fn killed(bed: &mut Bed) -> Result<()> {
-    let (memory, place) = (Memory::anonymous(MOST / PAGE)?, disk_of(bed)?);
+    let (memory, place) = (Memory::anonymous(MOST / PAGE)?, bed.require_disk()?);
     let acquisition = bed.acquisition();
     stay_on_one_processor()?;
     let mut reader = Child::fork(|_| u8::from(read(&memory, place, acquisition).is_ok()))?;
@@ -127,8 +127,4 @@ fn begin(disk: &OpenDisk, direction: Direction, memory: &[Range], acquisition: A
 
 fn is_part(ended: Ended) -> bool {
     (1..MOST as u64).contains(&ended.bytes)
-}
-
-fn disk_of(bed: &Bed) -> Result<&'static Disk> {
-    bed.disk().ok_or_else(|| Error::Unexpected("the setup has no disk".to_owned()))
 }

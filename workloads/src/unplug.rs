@@ -77,7 +77,7 @@ const AFTER: Pattern = Pattern(2);
 const BY_DEVICE: Pattern = Pattern(3);
 
 fn remove_disk_mounted(bed: &mut Bed) -> Result<()> {
-    let disk = bed.disk().ok_or_else(|| Error::Unexpected("the setup has no disk".to_owned()))?;
+    let disk = bed.require_disk()?;
     for line in shutdown_lines(bed.setup()) {
         bed.expect_log(line)?;
     }

@@ -2,7 +2,6 @@
 
 use fs_harness::guest::compat::Caller;
 use fs_harness::guest::device::{Device, abi};
-use fs_harness::guest::error::Error;
 use fs_harness::guest::memory::PAGE;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
@@ -89,9 +88,8 @@ fn hold(bed: &mut Bed, program: &Program) -> Result<()> {
 }
 
 fn transfer(bed: &mut Bed, program: &Program) -> Result<()> {
-    let none = || Error::Unexpected("the setup has no disk".to_owned());
     let mut name = [0; abi::DISK_NAME_BYTES];
-    let known = bed.disk().ok_or_else(none)?.name();
+    let known = bed.require_disk()?.name();
     name[..known.len()].copy_from_slice(known.as_bytes());
     let disk = program.ask(abi::OPEN_DISK, abi::OpenDisk { disk: name, ..abi::OpenDisk::default() })?;
     let (from, to) = (bed.anonymous(Pattern(2), 2)?, bed.anonymous(Pattern(3), 2)?);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use fs_harness::guest::device::{Bios, Device, Gate, Stage, abi};
-use fs_harness::guest::error::Error;
 use fs_harness::guest::{Bed, Result};
 use nix::errno::Errno;
 
@@ -11,8 +10,7 @@ use super::{ask_unanswerable, refuse, refuse_on};
 const GATES_OF_A_DISK: usize = 16;
 
 pub(super) fn run(bed: &mut Bed) -> Result<()> {
-    let none = || Error::Unexpected("the setup has no disk".to_owned());
-    let known = bed.disk().ok_or_else(none)?.name().as_bytes();
+    let known = bed.require_disk()?.name().as_bytes();
     let mut good = abi::CloseGate {
         stage: abi::STAGE_ARRIVAL,
         kinds: 1 << abi::KIND_WRITE,

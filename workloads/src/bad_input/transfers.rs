@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use fs_harness::guest::device::{Device, OpenDisk, abi};
 use fs_harness::guest::disk::{Attributes, Disk};
-use fs_harness::guest::error::{Doing, Error};
+use fs_harness::guest::error::Doing;
 use fs_harness::guest::memory::PAGE;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::pattern::Pattern;
@@ -16,8 +16,7 @@ use super::{PIN, ask_unanswerable, bad_addresses, refuse, refuse_on};
 pub(super) fn run(bed: &mut Bed) -> Result<()> {
     let memory = bed.anonymous(Pattern(1), 8)?;
     let bad = bad_addresses(&memory)?;
-    let none = || Error::Unexpected("the setup has no disk".to_owned());
-    let place = bed.disk().ok_or_else(none)?;
+    let place = bed.require_disk()?;
     unanswerable(bed, place)?;
     let disk = bed.device().open_disk(place)?;
     disks(bed, &disk)?;

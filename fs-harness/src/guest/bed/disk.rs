@@ -6,6 +6,7 @@ use std::fs::File;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use pinblk_abi as abi;
 
 use super::Bed;
 use crate::cell::Policy;
@@ -15,6 +16,7 @@ use crate::guest::disk::Disk;
 use crate::guest::error::{Doing, Error, Result};
 use crate::guest::file::TestFile;
 use crate::pattern::Pattern;
+use crate::record::Decision;
 
 /// The parts in which all space is taken, from large to small, in bytes.
 const FILE_SIZE_LOG2_MOST: u32 = 26;
@@ -26,6 +28,23 @@ impl Bed {
         self.site.disk()
     }
 
+    /// The disk below the setup, which the scenario needs.
+    pub fn require_disk(&self) -> Result<&'static Disk> {
+        let none = || Error::Unexpected(format!("the setup '{}' has no disk", self.cell.setup));
+        self.disk().ok_or_else(none)
+    }
+
+    /// What the disk has counted since it has its power.
+    pub fn disk_statistics(&self) -> Result<abi::Statistics> {
+        self.device.statistics(self.require_disk()?)
+    }
+
+    /// How many pages came to that end in the cleaning of memory, since the disk has its power.
+    pub fn decided_about_cleaning(&self, decision: Decision) -> Result<u64> {
+        let index = Decision::ALL.iter().position(|&one| one == decision).expect("it is one of them");
+        Ok(self.disk_statistics()?.cleaning[index])
+    }
+
     /// What the disk does about writeback of pages that may be pinned.
     pub fn policy(&self) -> Policy {
         self.cell.policy
@@ -33,17 +52,17 @@ impl Bed {
 
     /// Closes a gate of the cell's disk.
     pub fn close_gate(&self, stage: Stage, bios: &Bios) -> Result<Gate> {
-        self.device.close_gate(self.disk_or_error()?, stage, bios)
+        self.device.close_gate(self.require_disk()?, stage, bios)
     }
 
     /// Changes a number that the policy of the cell's disk goes by.
     pub fn write_rule(&self, attribute: &str, value: u32) -> Result<()> {
-        self.disk_or_error()?.write(attribute, &value.to_string())
+        self.require_disk()?.write(attribute, &value.to_string())
     }
 
     /// Has the disk move what its cache has to the media.
     pub fn flush_disk(&self) -> Result<()> {
-        let path = self.disk_or_error()?.path();
+        let path = self.require_disk()?.path();
         File::open(&path).and_then(|disk| disk.sync_all()).doing(format!("flush {path}"))
     }
 
@@ -54,7 +73,7 @@ impl Bed {
         let filesystem = self.site.filesystem().ok_or_else(none)?;
         nix::unistd::sync();
         self.flush_disk()?;
-        Recording::begin(&self.device, self.disk_or_error()?, filesystem)
+        Recording::begin(&self.device, self.require_disk()?, filesystem)
     }
 
     /// Leaves the filesystem no space: a file has all that there is. What that takes belongs to no step.
@@ -72,11 +91,6 @@ impl Bed {
             }
         }
         self.restart_counting()
-    }
-
-    fn disk_or_error(&self) -> Result<&'static Disk> {
-        let none = || Error::Unexpected(format!("the setup '{}' has no disk", self.cell.setup));
-        self.site.disk().ok_or_else(none)
     }
 
     /// The bytes of a file as they would be after a power cut at this moment. The filesystem goes on: what
