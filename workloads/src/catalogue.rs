@@ -160,6 +160,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::lifetime::SCENARIOS,
         crate::mapped_buffers::SCENARIOS,
         crate::media::SCENARIOS,
+        crate::new_file::SCENARIOS,
         crate::nowait::SCENARIOS,
         crate::over_limits::SCENARIOS,
         crate::over_stash::SCENARIOS,

@@ -32,6 +32,7 @@ mod leak;
 mod lifetime;
 mod mapped_buffers;
 mod media;
+mod new_file;
 mod nowait;
 mod over_limits;
 mod over_stash;

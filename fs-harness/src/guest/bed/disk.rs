@@ -101,14 +101,21 @@ impl Bed {
 
     /// Records whether a file would hold the pattern after a power cut at this moment.
     pub fn check_after_power_cut(&mut self, text: &str, pattern: Pattern, file: &TestFile) -> Result<()> {
-        match self.try_after_power_cut(file)? {
+        let found = self.try_after_power_cut(file)?;
+        self.check_found(text, pattern, found)
+    }
+
+    /// Records whether a file could be read, and held the pattern.
+    pub fn check_found(&mut self, text: &str, pattern: Pattern, found: Result<Vec<u8>>) -> Result<()> {
+        match found {
             Ok(found) => self.check_data(text, pattern, &found),
             Err(error) => self.check_that(text, false, || error.to_string()),
         }
     }
 
-    /// Fails where nothing can be said of the file; what reading it fails with is within.
-    fn try_after_power_cut(&mut self, file: &TestFile) -> Result<Result<Vec<u8>>> {
+    /// Like [`Bed::after_power_cut`]. Fails where nothing can be said of the file; what reading it fails with is
+    /// within.
+    pub fn try_after_power_cut(&mut self, file: &TestFile) -> Result<Result<Vec<u8>>> {
         let survivor = self.site.after_power_cut()?;
         let bytes = survivor.read(file.name(), file.length());
         let checked = survivor.unmount()?;
