@@ -136,6 +136,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     [
         crate::after_cut::SCENARIOS,
         crate::bad_input::SCENARIOS,
+        crate::checksum_race::SCENARIOS,
         crate::classes::SCENARIOS,
         crate::counting::SCENARIOS,
         crate::crash::SCENARIOS,

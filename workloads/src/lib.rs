@@ -6,6 +6,7 @@ mod after_cut;
 mod allocations;
 mod bad_input;
 pub mod catalogue;
+mod checksum_race;
 mod classes;
 mod counting;
 mod crash;
