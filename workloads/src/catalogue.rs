@@ -142,6 +142,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::crash::SCENARIOS,
         crate::defragment::SCENARIOS,
         crate::defer::SCENARIOS,
+        crate::deferred_commit::SCENARIOS,
         crate::delayed::SCENARIOS,
         crate::direct_io::SCENARIOS,
         crate::direct_over_hold::SCENARIOS,

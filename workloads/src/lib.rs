@@ -11,6 +11,7 @@ mod classes;
 mod counting;
 mod crash;
 mod defer;
+mod deferred_commit;
 mod defragment;
 mod delayed;
 mod direct_io;

@@ -23,9 +23,9 @@ use crate::pinned_writeback::{BEFORE, BY_PROCESSOR, NOT, SETUPS};
 const DIRECT_READ: &str = "a direct read";
 
 /// A deadline that is waited for.
-const SOON_MS: u32 = 200;
+pub(crate) const SOON_MS: u32 = 200;
 /// A deadline before which all else happens.
-const LATE_MS: u32 = 60_000;
+pub(crate) const LATE_MS: u32 = 60_000;
 /// What ends without waiting for that has ended by now.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -208,13 +208,13 @@ fn holder_dies(bed: &mut Bed) -> Result<()> {
 }
 
 /// A page of a file of that name that was to be cleaned, and waits for who holds it.
-fn deferred_page(bed: &mut Bed, name: &str, deadline: u32) -> Result<(TestFile, Memory, Hold)> {
+pub(crate) fn deferred_page(bed: &mut Bed, name: &str, deadline: u32) -> Result<(TestFile, Memory, Hold)> {
     let file = bed.file(name, BEFORE, 1)?;
     let (mapping, hold) = defer(bed, &file, deadline)?;
     Ok((file, mapping, hold))
 }
 
-fn defer(bed: &Bed, file: &TestFile, deadline: u32) -> Result<(Memory, Hold)> {
+pub(crate) fn defer(bed: &Bed, file: &TestFile, deadline: u32) -> Result<(Memory, Hold)> {
     let mapping = file.map()?;
     mapping.fill(BY_PROCESSOR);
     let hold = bed.device().hold(&mapping, bed.acquisition())?;

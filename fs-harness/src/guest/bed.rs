@@ -256,6 +256,11 @@ impl Bed {
         self.site.mount().map(|()| self.is_mounted = true)
     }
 
+    /// Has it go by other options from now on.
+    pub fn remount(&self, options: &str) -> Result<()> {
+        self.site.remount(options)
+    }
+
     /// Says that the scenario took the disk away: its filesystem cannot be checked at the end.
     pub fn lose_disk(&mut self) {
         self.is_diskless = true;

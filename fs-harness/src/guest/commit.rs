@@ -7,9 +7,19 @@ use std::os::fd::AsRawFd;
 
 use super::error::{Doing, Result};
 
+/// `struct f2fs_defragment` of `linux/f2fs.h`: bytes of a file.
+#[repr(C)]
+struct Part {
+    start: u64,
+    length: u64,
+}
+
 mod request {
+    use super::Part;
+
     nix::ioctl_none!(sync, 0x94, 8);
     nix::ioctl_none!(write_checkpoint, 0xf5, 7);
+    nix::ioctl_readwrite!(defragment, 0xf5, 8, Part);
 }
 
 /// On btrfs: begins to clean what is dirty, waits for all that is being written, and commits the transaction.
@@ -24,4 +34,14 @@ pub fn checkpoint(file: &File) -> Result<()> {
     unsafe { request::write_checkpoint(file.as_raw_fd()) }
         .map(drop)
         .doing("write a checkpoint by F2FS_IOC_WRITE_CHECKPOINT")
+}
+
+/// On F2FS: begins to move so many bytes from the file's first one on, so that they lie in order; returns how many
+/// are moved. The next checkpoint waits for that, as it does for no other data.
+pub fn defragment(file: &File, length: usize) -> Result<u64> {
+    let mut part = Part { start: 0, length: length as u64 };
+    // SAFETY: the request reads and writes the structure.
+    unsafe { request::defragment(file.as_raw_fd(), &raw mut part) }
+        .doing("move the data of a file by F2FS_IOC_DEFRAGMENT")?;
+    Ok(part.length)
 }

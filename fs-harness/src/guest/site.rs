@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use nix::mount::{MsFlags, mount};
+
 use super::daemon::{self, Daemon};
 use super::disk::{Attributes, Disk};
 use super::error::{Doing, Error, Result};
@@ -140,6 +142,13 @@ impl Site {
             Parts::OnDisk(filesystem) => filesystem.mount(&DISK),
             _ => Err(Error::Unexpected(format!("the setup '{}' cannot be mounted again", self.setup))),
         }
+    }
+
+    /// Has the mounted filesystem go by other options as well.
+    pub fn remount(&self, options: &str) -> Result<()> {
+        let (folder, none) = (self.folder(), None::<&Path>);
+        mount(none, folder, none, MsFlags::MS_REMOUNT, Some(options))
+            .doing(format!("mount {} again with {options}", folder.display()))
     }
 
     /// Unmounts the filesystem, where there is one.
