@@ -8,6 +8,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use fs_harness::cell::Acquisition;
+use fs_harness::crash::Log;
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Device, Gate, Hold, OpenDisk, Path, Pending, Release, Stage, Take};
 use fs_harness::guest::disk::{Attributes, Disk};
@@ -45,6 +46,7 @@ pub(super) fn run(bed: &mut Bed, faults: &Faults) -> Result<()> {
     DISK.make(&Attributes::default())?;
     transfers(bed, faults)?;
     gates(bed, faults)?;
+    log(bed, faults)?;
     DISK.remove()
 }
 
@@ -197,6 +199,23 @@ fn gates(bed: &mut Bed, faults: &Faults) -> Result<()> {
         Ok(pending)
     };
     walk(bed, faults, "a write through a gate", pass, ended)
+}
+
+fn log(bed: &mut Bed, faults: &Faults) -> Result<()> {
+    let device = bed.device().clone();
+    let off = |()| DISK.write("log", "0");
+    walk(bed, faults, "beginning a log", || DISK.write("log", "1"), off)?;
+    DISK.write("log", "1")?;
+    let disk = device.open_disk(&DISK)?;
+    let memory = bed.anonymous(Pattern(4), 1)?;
+    ended(disk.begin(Direction::Write, 0, &[(&memory).into()], Acquisition::Pin)?)?;
+    walk(bed, faults, "the state of a log", || device.log_position(&DISK), |_| Ok(()))?;
+    let is_one = |log: Log| match log.entries() {
+        [_] => Ok(()),
+        entries => Err(Error::Unexpected(format!("a log of one write has {} entries", entries.len()))),
+    };
+    walk(bed, faults, "reading a log", || device.read_log(&DISK), is_one)?;
+    DISK.write("log", "0")
 }
 
 /// Waits for the end of an operation; an error if that was one.

@@ -33,6 +33,8 @@ impl Device {
     /// The whole log of a disk as it is now.
     pub fn read_log(&self, disk: &Disk) -> Result<Log> {
         let data = Memory::anonymous(1)?;
+        // Touched, so that it is there: without memory for it the driver could only say EFAULT.
+        data.put(&[0]);
         let entries = 0..self.log_position(disk)?;
         entries.map(|index| self.log_entry(disk, index, &data)).collect::<Result<_>>().map(Log::new)
     }
