@@ -138,6 +138,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::bad_input::SCENARIOS,
         crate::checksum_race::SCENARIOS,
         crate::classes::SCENARIOS,
+        crate::cost::SCENARIOS,
         crate::counting::SCENARIOS,
         crate::crash::SCENARIOS,
         crate::defragment::SCENARIOS,

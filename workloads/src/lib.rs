@@ -8,6 +8,7 @@ mod bad_input;
 pub mod catalogue;
 mod checksum_race;
 mod classes;
+mod cost;
 mod counting;
 mod crash;
 mod defer;
