@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 /// What an entry did to the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// A page or a part of it was written, with these bytes.
     Write(Vec<u8>),
