@@ -3,6 +3,7 @@
 //! The states in which a power cut could leave a filesystem whose files are written, held, cleaned and
 //! synced: in each of them the filesystem is whole, and what was promised is there.
 
+mod second_log;
 mod verdict;
 mod workload;
 
@@ -15,7 +16,7 @@ use std::path::Path;
 use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::crash::history::Found;
 use fs_harness::crash::{History, State, choose, shrink};
-use fs_harness::guest::crash::{Recorded, Replay};
+use fs_harness::guest::crash::{Recorded, Replay, Visited};
 use fs_harness::guest::device::{Bios, Stage};
 use fs_harness::guest::error::{Doing, Error};
 use fs_harness::guest::in_flight::InFlight;
@@ -31,6 +32,7 @@ const PROMISED: &str = "what the write promised is there after a power cut";
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     STATES,
+    second_log::SCENARIO,
     Scenario {
         name: "direct_dsync_by_io_uring",
         about: "A direct write with RWF_DSYNC by io_uring promises what it wrote when it completes.",
@@ -110,7 +112,7 @@ impl Plan {
 
 fn run(bed: &mut Bed) -> Result<()> {
     let plan = Plan::of(bed.called(), bed.policy())?;
-    let (recorded, history) = workload::run(bed, plan.seed, plan.rounds)?;
+    let (recorded, history) = workload::run(bed, plan.seed, plan.rounds, None)?;
     bed.unmount()?;
     let states = match &plan.state {
         Some(state) => vec![state.clone()],
@@ -175,6 +177,15 @@ fn visit_all(
 /// Visits a state: all that is wrong with it.
 fn visit(bed: &mut Bed, replay: &mut Replay<'_>, history: &History, state: &State) -> Result<Vec<Fault>> {
     let visited = replay.visit(state, |folder| look(folder, history, state.position))?;
+    let faults = faults_of(visited);
+    if bed.setup() == Setup::Btrfs && faults.iter().any(|fault| fault.kind == Kind::Broken) {
+        // Its checksums tell what was never written.
+        bed.allow_log(VISITED)?;
+    }
+    Ok(faults)
+}
+
+fn faults_of(visited: Visited<Vec<Fault>>) -> Vec<Fault> {
     let mut faults = match visited.seen {
         Ok(faults) => faults,
         Err(error) => vec![Fault { kind: Kind::Mount, text: error.to_string() }],
@@ -182,11 +193,7 @@ fn visit(bed: &mut Bed, replay: &mut Replay<'_>, history: &History, state: &Stat
     if let Some(complaint) = visited.complaint {
         faults.push(Fault { kind: Kind::Check, text: complaint });
     }
-    if bed.setup() == Setup::Btrfs && faults.iter().any(|fault| fault.kind == Kind::Broken) {
-        // Its checksums tell what was never written.
-        bed.allow_log(VISITED)?;
-    }
-    Ok(faults)
+    faults
 }
 
 fn direct_dsync_by_io_uring(bed: &mut Bed) -> Result<()> {

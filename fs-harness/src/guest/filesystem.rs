@@ -127,18 +127,18 @@ impl Filesystem {
         if let Some(complaint) = output {
             return Err(Error::Unexpected(complaint));
         }
-        self.mount(disk)
+        self.mount(&node)
     }
 
-    /// Mounts it.
-    pub fn mount(&self, disk: &Disk) -> Result<()> {
-        self.mount_at(disk, self.folder, self.options)
+    /// Mounts it, on this node.
+    pub fn mount(&self, node: &str) -> Result<()> {
+        self.mount_at(node, self.folder, self.options)
     }
 
     /// Mounts a copy of the filesystem, which has the same identity, while that itself is mounted.
     pub fn mount_beside(&self, disk: &Disk, folder: &str) -> Result<()> {
         let options = if self.kind == "xfs" { "nouuid" } else { self.options };
-        self.mount_at(disk, folder, options)
+        self.mount_at(&disk.path(), folder, options)
     }
 
     /// Mounts a copy of the filesystem, while that itself is not mounted.
@@ -146,13 +146,13 @@ impl Filesystem {
         if self.kind == "btrfs" {
             forget_btrfs_devices()?;
         }
-        self.mount_at(disk, folder, self.options)
+        self.mount_at(&disk.path(), folder, self.options)
     }
 
-    fn mount_at(&self, disk: &Disk, folder: &str, options: &str) -> Result<()> {
-        let (node, kind) = (disk.path(), self.kind);
+    fn mount_at(&self, node: &str, folder: &str, options: &str) -> Result<()> {
+        let kind = self.kind;
         fs::create_dir_all(folder).doing(format!("make {folder}"))?;
-        mount(Some(node.as_str()), folder, Some(kind), MsFlags::MS_NOATIME, Some(options))
+        mount(Some(node), folder, Some(kind), MsFlags::MS_NOATIME, Some(options))
             .doing(format!("mount {node} at {folder} as {kind}"))
     }
 

@@ -138,8 +138,13 @@ impl Site {
 
     /// Mounts the filesystem on the disk again, which was unmounted.
     pub fn mount(&self) -> Result<()> {
+        self.mount_on(&DISK.path())
+    }
+
+    /// Mounts it on a node that has the disk below it.
+    pub fn mount_on(&self, node: &str) -> Result<()> {
         match self.parts {
-            Parts::OnDisk(filesystem) => filesystem.mount(&DISK),
+            Parts::OnDisk(filesystem) => filesystem.mount(node),
             _ => Err(Error::Unexpected(format!("the setup '{}' cannot be mounted again", self.setup))),
         }
     }

@@ -11,6 +11,7 @@ use fs_harness::crash::History;
 use fs_harness::crash::history::FileId;
 use fs_harness::guest::crash::{Recorded, Recording};
 use fs_harness::guest::device::{Bios, Hold, Release, Stage};
+use fs_harness::guest::dm_log_writes::LogWrites;
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::file::TestFile;
 use fs_harness::guest::in_flight::InFlight;
@@ -61,8 +62,14 @@ const OPERATIONS: &[Operation] = &[
 /// Files that are there when the log begins.
 const OLD: &[&str] = &["held", "raced", "plain", "direct", "victim"];
 
-/// Does everything so many times, in an order by the seed, and records what reaches the disk.
-pub(super) fn run(bed: &mut Bed, seed: u64, rounds: usize) -> Result<(Recorded, History)> {
+/// Does everything so many times, in an order by the seed, and records what reaches the disk; beside a second log, where
+/// there is one.
+pub(super) fn run(
+    bed: &mut Bed,
+    seed: u64,
+    rounds: usize,
+    second: Option<LogWrites>,
+) -> Result<(Recorded, History)> {
     if bed.policy() == Policy::Defer {
         bed.write_rule("defer_deadline", DEADLINE_MS)?;
     }
@@ -73,7 +80,7 @@ pub(super) fn run(bed: &mut Bed, seed: u64, rounds: usize) -> Result<(Recorded, 
         bed.file(name, holds, PAGES)?;
         files.push(Known { name, id: history.file(name, PAGES, Some(holds)) });
     }
-    let recording = bed.record()?;
+    let recording = bed.record(second)?;
     let draw = Rng::with_seed(seed);
     let mut workload = Workload { bed, recording, history, draw, files, created: 0 };
     for round in 1..=rounds {

@@ -13,6 +13,7 @@ use crate::cell::Policy;
 use crate::guest::crash::Recording;
 use crate::guest::device::{Bios, Gate, Stage};
 use crate::guest::disk::Disk;
+use crate::guest::dm_log_writes::LogWrites;
 use crate::guest::error::{Doing, Error, Result};
 use crate::guest::file::TestFile;
 use crate::pattern::Pattern;
@@ -66,14 +67,23 @@ impl Bed {
         File::open(&path).and_then(|disk| disk.sync_all()).doing(format!("flush {path}"))
     }
 
-    /// Begins to record what reaches the disk, with nothing dirty.
-    pub fn record(&self) -> Result<Recording> {
+    /// Begins to record what reaches the disk, with nothing dirty; beside a second log, where the filesystem is mounted
+    /// on one.
+    pub fn record(&self, second: Option<LogWrites>) -> Result<Recording> {
         let none =
             || Error::Unexpected(format!("the setup '{}' has no filesystem of its own", self.cell.setup));
         let filesystem = self.site.filesystem().ok_or_else(none)?;
         nix::unistd::sync();
-        self.flush_disk()?;
-        Recording::begin(&self.device, self.require_disk()?, filesystem)
+        Recording::begin(&self.device, self.require_disk()?, filesystem, second)
+    }
+
+    /// Mounts the filesystem anew on dm-log-writes, which logs from now on what it writes to the disk.
+    pub fn log_writes(&mut self) -> Result<LogWrites> {
+        self.unmount()?;
+        let second = LogWrites::begin(self.require_disk()?)?;
+        self.site.mount_on(second.node())?;
+        self.is_mounted = true;
+        Ok(second)
     }
 
     /// Leaves the filesystem no space: a file has all that there is. What that takes belongs to no step.
