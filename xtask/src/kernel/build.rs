@@ -101,7 +101,7 @@ impl Place {
         let build = self.build();
         Kernel {
             release: stamp.release,
-            version: source.version.clone(),
+            version: source.described(),
             vmlinux: build.join("vmlinux"),
             build,
             key: self.key.clone(),
@@ -130,7 +130,8 @@ fn compile(source: &Source, toolchain: &Toolchain, place: &Place) -> Result<()> 
     let mut log = File::create(&log_path).with_context(|| format!("cannot create {}", log_path.display()))?;
     let mut output = Output::default();
     let counted = cache::folder("kernels")?.join("steps");
-    let mut progress = Progress::bar(format!("building Linux {}", source.version), last_count(&counted));
+    let mut progress =
+        Progress::bar(format!("building Linux {}", source.described_in_short()), last_count(&counted));
 
     let jobs = thread::available_parallelism().map_or(1, usize::from);
     let make = config::make(source, toolchain, &place.build())?
@@ -154,7 +155,7 @@ fn compile(source: &Source, toolchain: &Toolchain, place: &Place) -> Result<()> 
         errors => anyhow!("the kernel's build failed; log: {}\n  {errors}", log_path.display()),
     })?;
 
-    progress.finish(&format!("built Linux {}", source.version));
+    progress.finish(&format!("built Linux {}", source.described_in_short()));
     // A build that went on after an interruption counts less than a whole one.
     cache::write_whole(&counted, output.steps().max(last_count(&counted) / 2).to_string().as_bytes())
 }
@@ -168,7 +169,12 @@ mod tests {
     use super::*;
 
     fn inputs() -> (Source, Toolchain) {
-        let source = Source { version: "7.3.4-1".into(), sha256: "aa".into(), tree: "/tree".into() };
+        let source = Source {
+            version: "7.3.4-1".into(),
+            patches: Vec::new(),
+            sha256: "aa".into(),
+            tree: "/tree".into(),
+        };
         let toolchain = Toolchain {
             compiler: "gcc 12".into(),
             linker: "ld 2.40".into(),

@@ -10,6 +10,8 @@ pub(super) struct Output {
     steps: u64,
     errors: Vec<String>,
     failures: Vec<String>,
+    /// Whether the line before was an error.
+    after_error: bool,
 }
 
 impl Output {
@@ -19,9 +21,17 @@ impl Output {
             self.steps += 1;
         } else if is_error(line) {
             self.errors.push(line.trim().to_owned());
+        } else if self.after_error
+            && let Some(place) = line.trim().strip_prefix("--> ")
+        {
+            // rustc says on the next line where it is.
+            if let Some(error) = self.errors.last_mut() {
+                *error = format!("{place}: {error}");
+            }
         } else if line.contains("***") {
             self.failures.push(line.trim().to_owned());
         }
+        self.after_error = is_error(line);
     }
 
     /// How many things were compiled, linked or generated.
@@ -76,6 +86,12 @@ mod tests {
 error[E0425]: third\nd.c:1:1: error: fourth\n";
         let shown = seen(text).first_errors();
         assert_eq!(shown, "a.c:3:1: error: expected ';'\n  b.c:1:1: error: second\n  error[E0425]: third");
+    }
+
+    #[test]
+    fn an_error_of_rustc_has_its_place() {
+        let text = "error[E0308]: mismatched types\n   --> rust/kernel/a.rs:185:21\n    |\nwarning: unused\n   --> b.rs:1:1\n";
+        assert_eq!(seen(text).first_errors(), "rust/kernel/a.rs:185:21: error[E0308]: mismatched types");
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub(super) fn apply(source: Source, names: &[String]) -> Result<Source> {
             make(&source, &patches, &tree)?;
         }
     }
-    let names: Vec<&str> = patches.iter().map(|patch| patch.name.as_str()).collect();
-    Ok(Source { version: format!("{} with {}", source.version, names.join(" and ")), sha256, tree })
+    let patches = patches.into_iter().map(|patch| patch.name).collect();
+    Ok(Source { version: source.version, patches, sha256, tree })
 }
 
 /// Where pinbed's own patches are.
@@ -134,7 +134,7 @@ mod tests {
         fs::create_dir_all(tree.join("kernel")).unwrap();
         fs::write(tree.join("kernel/file.c"), "old\n").unwrap();
         fs::write(tree.join("Makefile"), "all:\n").unwrap();
-        Source { version: "1".into(), sha256: "aa".into(), tree }
+        Source { version: "1".into(), patches: Vec::new(), sha256: "aa".into(), tree }
     }
 
     fn patch(folder: &Path, text: &str) -> Patch {

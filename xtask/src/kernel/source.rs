@@ -20,10 +20,30 @@ const SPACE: u64 = 2_500_000_000;
 pub(super) struct Source {
     /// The package's version; says so when it is not the pinned one.
     pub(super) version: String,
-    /// The SHA-256 of the package that it came from.
+    /// The names of the patches that were applied to it, in their order.
+    pub(super) patches: Vec<String>,
+    /// Names all of this: the SHA-256 of the package, or of that and the patches.
     pub(super) sha256: String,
     /// The tree.
     pub(super) tree: PathBuf,
+}
+
+impl Source {
+    /// What it is, with the name of every patch.
+    pub(super) fn described(&self) -> String {
+        match self.patches.as_slice() {
+            [] => self.version.clone(),
+            patches => format!("{} with {}", self.version, patches.join(" and ")),
+        }
+    }
+
+    /// The same for a line of progress, in which many names leave no room for the progress.
+    pub(super) fn described_in_short(&self) -> String {
+        match self.patches.len() {
+            0 | 1 => self.described(),
+            count => format!("{} with {count} patches", self.version),
+        }
+    }
 }
 
 /// Finds the pinned source of a series in the cache, or downloads it. When the pinned version has left
@@ -144,7 +164,12 @@ fn stand_in(pin: &Pin) -> Result<PathBuf> {
 fn cached(pin: &Pin) -> Result<Option<Source>> {
     let found = tree(&pin.version)?;
     if found.is_dir() {
-        return Ok(Some(Source { version: pin.version.clone(), sha256: pin.sha256.clone(), tree: found }));
+        return Ok(Some(Source {
+            version: pin.version.clone(),
+            patches: Vec::new(),
+            sha256: pin.sha256.clone(),
+            tree: found,
+        }));
     }
     let Ok(note) = fs::read_to_string(stand_in(pin)?) else {
         return Ok(None);
@@ -155,6 +180,7 @@ fn cached(pin: &Pin) -> Result<Option<Source>> {
     let found = tree(version)?;
     Ok(found.is_dir().then(|| Source {
         version: format!("{version} (for {}, which has left the mirror)", pin.version),
+        patches: Vec::new(),
         sha256: sha256.to_owned(),
         tree: found,
     }))
