@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The level of what `dump_page()` prints: KERN_WARNING.
 const DUMP_LEVEL: u8 = 4;
 
+/// What the two witnesses of pins are asked at every step.
+pub(super) const SAME_COUNT: &str = "the kernel and the driver count the same pins";
+
 impl Bed {
     /// Ends a step: what was counted since the last one, and the pages of `hold` if it has any.
     pub fn observe(&mut self, step: &str, hold: Option<&Hold>) -> Result<Step> {
@@ -99,8 +102,7 @@ impl Bed {
         send(&FromGuest::Step(Box::new(step.clone())))?;
         if let Some(disagreement) = disagreement {
             self.surplus += disagreement.surplus();
-            let words = "the kernel and the driver count the same pins";
-            self.check_that(words, false, || disagreement.to_string())?;
+            self.check_that(SAME_COUNT, false, || disagreement.to_string())?;
         }
         for page in &step.pages {
             let disagreements = page.disagreements();
