@@ -8,7 +8,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use fs_harness::cell::Acquisition;
-use fs_harness::crash::Log;
+use fs_harness::crash::{Entry, What};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::{Bios, Device, Gate, Hold, OpenDisk, Path, Pending, Release, Stage, Take};
 use fs_harness::guest::disk::{Attributes, Disk};
@@ -210,11 +210,13 @@ fn log(bed: &mut Bed, faults: &Faults) -> Result<()> {
     let memory = bed.anonymous(Pattern(4), 1)?;
     ended(disk.begin(Direction::Write, 0, &[(&memory).into()], Acquisition::Pin)?)?;
     walk(bed, faults, "the state of a log", || device.log_position(&DISK), |_| Ok(()))?;
-    let is_one = |log: Log| match log.entries() {
-        [_] => Ok(()),
-        entries => Err(Error::Unexpected(format!("a log of one write has {} entries", entries.len()))),
+    // Memory that is there: without any for it the driver could only say EFAULT.
+    let data = bed.anonymous(Pattern(5), 1)?;
+    let is_written = |entry: Entry| match entry.what {
+        What::Write(bytes) if bytes == memory.bytes() => Ok(()),
+        what => Err(Error::Unexpected(format!("the log has not what was written, but {what:?}"))),
     };
-    walk(bed, faults, "reading a log", || device.read_log(&DISK), is_one)?;
+    walk(bed, faults, "an entry of a log", || device.log_entry(&DISK, 0, &data), is_written)?;
     DISK.write("log", "0")
 }
 

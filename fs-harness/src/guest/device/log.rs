@@ -33,13 +33,12 @@ impl Device {
     /// The whole log of a disk as it is now.
     pub fn read_log(&self, disk: &Disk) -> Result<Log> {
         let data = Memory::anonymous(1)?;
-        // Touched, so that it is there: without memory for it the driver could only say EFAULT.
-        data.put(&[0]);
         let entries = 0..self.log_position(disk)?;
         entries.map(|index| self.log_entry(disk, index, &data)).collect::<Result<_>>().map(Log::new)
     }
 
-    fn log_entry(&self, disk: &Disk, index: usize, data: &Memory) -> Result<Entry> {
+    /// One entry of the log of a disk. What it has written comes by way of `data`, a page.
+    pub fn log_entry(&self, disk: &Disk, index: usize, data: &Memory) -> Result<Entry> {
         let doing = || format!("read entry {index} of the log of {}", disk.name());
         let mut entry = abi::LogEntry {
             disk: name_of(disk).doing(doing())?,
