@@ -106,8 +106,13 @@ fn unplug_over_stash(bed: &mut Bed) -> Result<()> {
 /// Says what the kernel's log will have when the disk goes.
 fn say_what_it_says(bed: &mut Bed) -> Result<()> {
     match bed.setup() {
-        // A worker of its records that it has stopped, if it still comes to that.
-        Setup::F2fs => bed.allow_log("F2FS-fs (pinblk0): f2fs_commit_super fails to record stop_reason"),
+        // A worker of its records that it has stopped, if it still comes to that, and reads its superblock for it.
+        Setup::F2fs => [
+            "Buffer I/O error on dev pinblk0, logical block 1, async page read",
+            "F2FS-fs (pinblk0): f2fs_commit_super fails to record stop_reason",
+        ]
+        .into_iter()
+        .try_for_each(|line| bed.allow_log(line)),
         // How many of its blocks it tries to write before it gives up varies.
         Setup::Btrfs => {
             ["BTRFS error (device pinblk0", "BTRFS: error (device pinblk0", "BTRFS critical (device pinblk0"]
