@@ -5,17 +5,20 @@
 use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::device::Release;
 use fs_harness::guest::disk::Attributes;
+use fs_harness::guest::error::Doing;
 use fs_harness::guest::memory::PAGE;
 use fs_harness::guest::processor::{run_by_turns, run_first};
 use fs_harness::guest::{Bed, Result};
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, delete_module};
+use nix::unistd::syncfs;
 
-use crate::catalogue::{Scenario, Violated, Why};
-use crate::pinned_writeback::{BY_DEVICE, NOT, SETUPS, held_dirty_page};
+use crate::catalogue::{LARGE_BLOCK, Scenario, Violated, Why};
+use crate::pinned_writeback::{BY_DEVICE, NO_CHECKSUMS, NOT, SETUPS, held_dirty_page, not_either};
 use crate::unplug::shutdown_lines;
 
 const LATE_DIRTY: &str = "what the device wrote is there after a power cut";
+const SYNCED: &str = "what the device wrote before the syncfs is there after a power cut";
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -33,6 +36,25 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             why: Why::Finding("btrfs-fsync-misses-late-dirty"),
         }],
         run: late_dirty_cut,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "late_dirty_synced_cut",
+        about: "A page is made durable by fsync while a device holds it, written by DMA, released dirty and made durable by syncfs, with nothing else to write: the power fails right after that.",
+        source: "fs/sync.c: sync_filesystem(); fs/xfs/xfs_super.c:859: xfs_fs_sync_fs()",
+        setups: NO_CHECKSUMS,
+        acquisitions: &[Acquisition::Pin],
+        not: not_either!((
+            &[Setup::Btrfs],
+            "its workers write what a driver has dirtied when they come, before the syncfs or after it"
+        )),
+        known: &[Violated {
+            on: &[Setup::Xfs],
+            under: Policy::ALL,
+            check: SYNCED,
+            why: Why::Finding("xfs-sync-does-not-flush"),
+        }],
+        run: late_dirty_synced_cut,
         ..Scenario::PLAIN
     },
     Scenario {
@@ -61,6 +83,18 @@ fn late_dirty_cut(bed: &mut Bed) -> Result<()> {
     let found = bed.check_after_power_cut(LATE_DIRTY, BY_DEVICE, &file);
     run_by_turns()?;
     found?;
+    drop(mapping);
+    Ok(())
+}
+
+fn late_dirty_synced_cut(bed: &mut Bed) -> Result<()> {
+    let (file, mapping, hold) = held_dirty_page(bed)?;
+    file.fsync()?;
+    bed.observe("the page was made durable while it is held", Some(&hold))?;
+    hold.dma(0, &BY_DEVICE.bytes(0, PAGE))?;
+    hold.release(Release::Dirty)?;
+    syncfs(file.buffered()?).doing("syncfs")?;
+    bed.check_after_power_cut(SYNCED, BY_DEVICE, &file)?;
     drop(mapping);
     Ok(())
 }

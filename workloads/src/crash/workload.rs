@@ -340,6 +340,10 @@ fn overwrite_what_was_synced(work: &mut Workload<'_>) -> Result<()> {
 
 fn sync_everything(work: &mut Workload<'_>) -> Result<()> {
     nix::unistd::sync();
+    // XFS does not keep that promise: docs/findings.md has it.
+    if work.bed.setup() == Setup::Xfs {
+        return Ok(());
+    }
     work.history.promised_all(work.recording.position()?, "sync");
     Ok(())
 }
