@@ -3,6 +3,7 @@
 //! The states in which a power cut could leave a filesystem whose files are written, held, cleaned and
 //! synced: in each of them the filesystem is whole, and what was promised is there.
 
+mod data_lost;
 mod second_log;
 mod verdict;
 mod workload;
@@ -26,13 +27,14 @@ use fs_harness::pattern::Pattern;
 
 use self::verdict::{Fault, Faults, Kind};
 use crate::catalogue::{Scenario, Violated, Why};
-use crate::pinned_writeback::{NO_CHECKSUMS, NOT, SETUPS};
+use crate::pinned_writeback::{NOT, SETUPS};
 
 const PROMISED: &str = "what the write promised is there after a power cut";
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     STATES,
     second_log::SCENARIO,
+    data_lost::SCENARIO,
     Scenario {
         name: "direct_dsync_by_io_uring",
         about: "A direct write with RWF_DSYNC by io_uring promises what it wrote when it completes.",
@@ -65,8 +67,10 @@ pub(crate) const STATES: Scenario = Scenario {
     run,
 };
 
-/// btrfs has checksums, by which it tells what was never written.
-const KNOWN: &[Violated] = &[dropped(SETUPS, Kind::Broken), dropped(NO_CHECKSUMS, Kind::Tenant)];
+/// btrfs has checksums, by which it tells what was never written. What F2FS shows of a previous tenant under `drop`
+/// here, it shows without as well.
+const KNOWN: &[Violated] =
+    &[dropped(SETUPS, Kind::Broken), dropped(&[Setup::Ext4, Setup::Xfs], Kind::Tenant)];
 
 const fn dropped(on: &'static [Setup], kind: Kind) -> Violated {
     let why = Why::Control("the policy drop loses data");
@@ -153,11 +157,11 @@ fn visit_all(
         if number % 10 == 0 {
             bed.doing(&format!("state {} of {}: {state}", number + 1, states.len()))?;
         }
-        let found = visit(bed, &mut replay, history, state)?;
+        let found = visit(bed, recorded, &mut replay, history, state)?;
         for fault in faults.new_kinds(&found) {
             let mut smallest = fault.clone();
             let small = shrink(&recorded.log, state.clone(), plan.tries, |smaller| {
-                let found = visit(bed, &mut replay, history, smaller)?;
+                let found = visit(bed, recorded, &mut replay, history, smaller)?;
                 let same = found.into_iter().find(|found| found.kind == fault.kind);
                 Ok::<_, Error>(same.map(|same| smallest = same).is_some())
             })?;
@@ -175,8 +179,15 @@ fn visit_all(
 }
 
 /// Visits a state: all that is wrong with it.
-fn visit(bed: &mut Bed, replay: &mut Replay<'_>, history: &History, state: &State) -> Result<Vec<Fault>> {
-    let visited = replay.visit(state, |folder| look(folder, history, state.position))?;
+fn visit(
+    bed: &mut Bed,
+    recorded: &Recorded,
+    replay: &mut Replay<'_>,
+    history: &History,
+    state: &State,
+) -> Result<Vec<Fault>> {
+    let lost = if bed.setup() == Setup::F2fs { recorded.lost(state) } else { Vec::new() };
+    let visited = replay.visit(state, |folder| look(folder, history, state.position, &lost))?;
     let faults = faults_of(visited);
     if bed.setup() == Setup::Btrfs && faults.iter().any(|fault| fault.kind == Kind::Broken) {
         // Its checksums tell what was never written.
@@ -210,8 +221,8 @@ fn direct_dsync_by_io_uring(bed: &mut Bed) -> Result<()> {
     bed.check_after_power_cut(PROMISED, Pattern(2), &file)
 }
 
-/// Looks at every page of every file.
-fn look(folder: &Path, history: &History, position: usize) -> Result<Vec<Fault>> {
+/// Looks at every page of every file. A previous tenant's data in the place of one of the `lost` writes is known.
+fn look(folder: &Path, history: &History, position: usize, lost: &[&[u8]]) -> Result<Vec<Fault>> {
     let mut faults = Vec::new();
     for (id, name, pages) in history.files() {
         let path = folder.join(name);
@@ -227,7 +238,14 @@ fn look(folder: &Path, history: &History, position: usize) -> Result<Vec<Fault>>
                 Some(Ok(length)) => Found::Bytes(&bytes[..length]),
                 Some(Err(error)) => Found::Unreadable(error.to_string()),
             };
-            faults.extend(history.judge(position, id, page, &found).map(Fault::from));
+            let mut fault = history.judge(position, id, page, &found).map(Fault::from);
+            if let Some(fault) = &mut fault
+                && fault.kind == Kind::Tenant
+                && lost.iter().any(|bytes| history.has_held(id, page, bytes))
+            {
+                fault.kind = Kind::OldBlock;
+            }
+            faults.extend(fault);
         }
     }
     Ok(faults)
@@ -235,10 +253,11 @@ fn look(folder: &Path, history: &History, position: usize) -> Result<Vec<Fault>>
 
 /// Tells the host how many states were visited, and of how many.
 fn tell(bed: &Bed, recorded: &Recorded, states: &[State], faults: &Faults) -> Result<()> {
-    let broken = faults.states() as u64;
+    let (broken, known) = (faults.states() as u64, faults.known() as u64);
     let counts = BTreeMap::from([
-        ("whole".to_owned(), states.len() as u64 - broken),
+        ("whole".to_owned(), states.len() as u64 - broken - known),
         ("broken".to_owned(), broken),
+        ("known".to_owned(), known),
         ("possible".to_owned(), recorded.log.possible()),
         ("entries of the log".to_owned(), recorded.log.end() as u64),
     ]);

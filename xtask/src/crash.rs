@@ -56,6 +56,7 @@ pub struct Arguments {
 #[derive(Default)]
 struct Tally {
     whole: u64,
+    known: u64,
     broken: u64,
     possible: u64,
 }
@@ -75,7 +76,14 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let lives = lives(arguments);
     let (mut number, mut shortcomings) = (0, 0);
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["cell", "whole", "broken", "of possible", "as it should"]);
+    table.load_style(presets::NOTHING).set_header([
+        "cell",
+        "whole",
+        "known",
+        "broken",
+        "of possible",
+        "as it should",
+    ]);
     for cell in &cells {
         let mut tally = Tally::default();
         let mut fell_short = 0;
@@ -94,9 +102,10 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
             }
         }
         let verdict = if fell_short == 0 { "yes".to_owned() } else { format!("not in {fell_short} guests") };
-        let Tally { whole, broken, possible } = tally;
+        let Tally { whole, known, broken, possible } = tally;
         let possible = if possible == u64::MAX { "more than 10^19".to_owned() } else { possible.to_string() };
-        table.add_row([cell.to_string(), whole.to_string(), broken.to_string(), possible, verdict]);
+        let [whole, known, broken] = [whole, known, broken].map(|count| count.to_string());
+        table.add_row([cell.to_string(), whole, known, broken, possible, verdict]);
         shortcomings += fell_short;
     }
     say!("{}", table.trim_fmt());
@@ -166,6 +175,7 @@ impl Tally {
         let Some(states) = record.answers.get("states") else { return };
         let of = |name| states.get(name).copied().unwrap_or_default();
         self.whole += of("whole");
+        self.known += of("known");
         self.broken += of("broken");
         self.possible = self.possible.saturating_add(of("possible"));
     }

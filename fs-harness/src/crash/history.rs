@@ -196,6 +196,14 @@ impl History {
         Some(Complaint { kind, text })
     }
 
+    /// Whether a page held these bytes at any time.
+    pub fn has_held(&self, file: FileId, page: usize, bytes: &[u8]) -> bool {
+        let versions = &self.files[file.0].pages[page].versions;
+        versions.iter().any(|version| {
+            version.content != Content::Nothing && version.content.is(page, &Found::Bytes(bytes))
+        })
+    }
+
     fn change(&mut self, file: FileId, pages: Range<usize>, version: Version) {
         for page in &mut self.files[file.0].pages[pages] {
             page.versions.push(version);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use super::log::Log;
+use super::log::{Entry, Log};
 
 /// What the media have after a power cut: all that came before the last flush, what went through the cache
 /// since then, and of the rest whatever was kept.
@@ -41,6 +41,12 @@ impl State {
     pub fn survivors(&self, log: &Log) -> Vec<usize> {
         let is_there = |index: &usize| self.kept.contains(index) || !log.entries()[*index].is_volatile();
         log.open_at(self.position).filter(is_there).collect()
+    }
+
+    /// The entries since the last flush that are not on the media, in order.
+    pub fn lost<'a>(&self, log: &'a Log) -> impl Iterator<Item = &'a Entry> {
+        let is_lost = |index: &usize| log.entries()[*index].is_volatile() && !self.kept.contains(index);
+        log.open_at(self.position).filter(is_lost).map(|index| &log.entries()[index])
     }
 
     /// The same state of an earlier moment since the same flush.
@@ -108,6 +114,7 @@ mod tests {
         let state: State = "5of6+2".parse().unwrap();
         assert_eq!(state.check(&log), Ok(()));
         assert_eq!(state.survivors(&log), [2, 3]);
+        assert_eq!(state.lost(&log).collect::<Vec<_>>(), [&log.entries()[4]]);
         assert_eq!("3of6".parse::<State>().unwrap().survivors(&log), [] as [usize; 0]);
     }
 

@@ -16,6 +16,7 @@ use super::disk::Disk;
 use super::dm_log_writes::LogWrites;
 use super::error::{Doing, Error, Result};
 use super::filesystem::{self, Filesystem};
+use crate::crash::log::What;
 use crate::crash::{Log, State};
 
 /// What the media had at the last flush before the state that is visited.
@@ -129,6 +130,15 @@ impl Recorded {
         };
         replayed.remove()?;
         Ok(difference)
+    }
+
+    /// The writes that are not on the media in a state though they had ended, each of them a page or a part.
+    pub fn lost(&self, state: &State) -> Vec<&[u8]> {
+        let lost = state.lost(&self.log).filter_map(|entry| match &entry.what {
+            What::Write(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        });
+        lost.collect()
     }
 }
 

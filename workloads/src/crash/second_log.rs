@@ -70,7 +70,7 @@ fn visit(bed: &mut Bed, mut both: Both<'_>, history: &History, moments: &[Moment
     for (number, moment) in visited.iter().enumerate() {
         let at = format!("at position {}", moment.position);
         bed.doing(&format!("moment {} of {}: {at}", number + 1, visited.len()))?;
-        let pair = both.visit(moment, |folder| look(folder, history, moment.position))?;
+        let pair = both.visit(moment, |folder| look(folder, history, moment.position, &[]))?;
         if moment.late.is_empty() && different.is_none() {
             different = pair.difference.map(|difference| format!("{at} {difference}"));
         }

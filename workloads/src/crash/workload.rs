@@ -17,6 +17,7 @@ use fs_harness::guest::file::TestFile;
 use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::{Bed, Result};
+use fs_harness::pattern::Pattern;
 use fs_harness::record::Class;
 
 /// Pages of each file.
@@ -91,6 +92,22 @@ pub(super) fn run(
     }
     let Workload { recording, history, .. } = workload;
     Ok((recording.end()?, history))
+}
+
+/// Makes a file of a page, and one more that is fsynced: with what that holds.
+pub(super) fn fsync_new_file(bed: &mut Bed) -> Result<(Recorded, History, Pattern)> {
+    let mut history = History::default();
+    let (before, with) = (history.pattern(), history.pattern());
+    bed.file("before", before, 1)?;
+    history.file("before", 1, Some(before));
+    let recording = bed.record(None)?;
+    let id = history.file("new", 1, None);
+    let file = bed.new_file("new", 1)?;
+    history.written(id, 0..1, recording.position()?, with);
+    file.buffered()?.write_all_at(&with.bytes(0, PAGE), 0).doing("write a page")?;
+    file.fsync()?;
+    history.promised(id, 0..1, recording.position()?, "fsync");
+    Ok((recording.end()?, history, with))
 }
 
 impl Workload<'_> {
