@@ -6,6 +6,7 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -154,7 +155,11 @@ pub fn keep_newest(all: &Path, kept: usize) -> Result<()> {
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     folders.sort_by_key(used);
     for folder in folders.iter().rev().skip(kept) {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        match fs::remove_dir_all(folder) {
+            // Another command that has begun at this moment has removed it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.with_context(|| format!("cannot remove {}", folder.display()))?,
+        }
     }
     Ok(())
 }
@@ -171,6 +176,8 @@ pub fn short_hex(hash: blake3::Hash) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     fn located(vars: &[(&str, &str)]) -> Result<PathBuf> {
@@ -223,5 +230,19 @@ mod tests {
         write_whole(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_commands_may_remove_the_same_folders() {
+        let all = tempfile::tempdir().unwrap();
+        for number in 0..200 {
+            fs::create_dir_all(all.path().join(number.to_string()).join("inner")).unwrap();
+        }
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| keep_newest(all.path(), 1).unwrap());
+            }
+        });
+        assert_eq!(fs::read_dir(all.path()).unwrap().count(), 1);
     }
 }
