@@ -81,7 +81,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         "whole",
         "known",
         "broken",
-        "of possible",
+        "possible by whole bios",
         "as it should",
     ]);
     for cell in &cells {
