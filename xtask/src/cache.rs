@@ -6,7 +6,6 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -146,8 +145,12 @@ pub fn touch(folder: &Path) -> Result<()> {
     touched.with_context(|| format!("cannot set the time of {}", folder.display()))
 }
 
-/// Removes all folders of `all` but the `kept` that were used last.
+/// Removes all folders of `all` but the `kept` that were used last. Several commands may ask for it at a time.
 pub fn keep_newest(all: &Path, kept: usize) -> Result<()> {
+    // A folder that another command is removing would seem to be the newest of them.
+    let _alone = File::open(all)
+        .and_then(|folder| folder.lock().map(|()| folder))
+        .with_context(|| format!("cannot lock {}", all.display()))?;
     let entries = fs::read_dir(all).with_context(|| format!("cannot read {}", all.display()))?;
     let used = |path: &PathBuf| {
         fs::metadata(path).and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
@@ -155,11 +158,7 @@ pub fn keep_newest(all: &Path, kept: usize) -> Result<()> {
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     folders.sort_by_key(used);
     for folder in folders.iter().rev().skip(kept) {
-        match fs::remove_dir_all(folder) {
-            // Another command that has begun at this moment has removed it.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            removed => removed.with_context(|| format!("cannot remove {}", folder.display()))?,
-        }
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
 }
@@ -177,6 +176,7 @@ pub fn short_hex(hash: blake3::Hash) -> String {
 #[cfg(test)]
 mod tests {
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -236,13 +236,18 @@ mod tests {
     fn two_commands_may_remove_the_same_folders() {
         let all = tempfile::tempdir().unwrap();
         for number in 0..200 {
-            fs::create_dir_all(all.path().join(number.to_string()).join("inner")).unwrap();
+            let folder = all.path().join(number.to_string());
+            fs::create_dir_all(folder.join("inner")).unwrap();
+            let used = SystemTime::UNIX_EPOCH + Duration::from_secs(number);
+            File::open(&folder).unwrap().set_modified(used).unwrap();
         }
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| keep_newest(all.path(), 1).unwrap());
             }
         });
-        assert_eq!(fs::read_dir(all.path()).unwrap().count(), 1);
+        let left: Vec<_> =
+            fs::read_dir(all.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left, ["199"]);
     }
 }
