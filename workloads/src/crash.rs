@@ -213,10 +213,11 @@ fn direct_dsync_by_io_uring(bed: &mut Bed) -> Result<()> {
     let file = bed.file("data", Pattern(1), 1)?;
     let memory = bed.anonymous(Pattern(2), 1)?;
     let direct = file.direct()?;
-    // The bio must not end before its submitter goes on: then the write would end as one that is waited for.
+    // The bio must not end before its submitter has gone on: then the write would end as one that is waited for.
     let gate = bed.close_gate(Stage::Arrival, &Bios::writes())?;
     let write = InFlight::write_durably(&direct, 0, &memory)?;
     gate.wait_for(1)?;
+    write.wait_until_submitted()?;
     gate.open()?;
     let written = write.wait().doing("write with RWF_DSYNC")?;
     bed.check("the write wrote the page", written == PAGE)?;

@@ -120,6 +120,19 @@ impl<'a> InFlight<'a> {
         Ok(())
     }
 
+    /// Waits until no worker of the kernel's works for this process: whoever submitted the request for it has
+    /// gone on, and is not the one who completes it.
+    pub fn wait_until_submitted(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !do_workers_rest().doing("look at the workers")? {
+            if Instant::now() > deadline {
+                return Err(Error::Unexpected("who submits the request did not go on in 20 s".to_owned()));
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
     /// Waits for the request: how many bytes it transferred, or its error.
     pub fn wait(mut self) -> io::Result<usize> {
         self.ring.submit_and_wait(1)?;
@@ -166,6 +179,19 @@ fn is_any_thread_in(function: &str) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Whether each worker of `io_uring` sleeps as it does who waits for work: in a request none sleeps so that a
+/// signal could wake it.
+fn do_workers_rest() -> io::Result<bool> {
+    for thread in fs::read_dir("/proc/self/task")? {
+        // A line is `94 (iou-wrk-93) S 1 ...`.
+        let stat = fs::read_to_string(thread?.path().join("stat"))?;
+        if stat.contains(" (iou-wrk-") && !stat.contains(") S ") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn part(memory: &Memory, bytes: Range<usize>) -> (*mut u8, u32) {
