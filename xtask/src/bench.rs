@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::host::command::{Command, quoted};
+use crate::host::command::quoted;
 use crate::host::setup;
 use crate::kernel::Kernel;
 use crate::kernel::flavour::Flavour;
@@ -244,7 +244,7 @@ impl Bench {
         let Accelerator { name, why } = &self.machine.accelerator;
         let host = [
             ("accelerator", format!("{name} ({why})")),
-            ("qemu", qemu_version()?),
+            ("qemu", qemu::version()?),
             ("machine", self.machine.description()),
             ("cpu", self.machine.cpu().to_owned()),
         ];
@@ -292,12 +292,6 @@ pub fn occupy() -> Result<cache::Lock> {
 /// Where [`Bench::prepare`] leaves the bench.
 pub fn file() -> PathBuf {
     artefacts().join("bench.json")
-}
-
-fn qemu_version() -> Result<String> {
-    let text = Command::new(qemu::PROGRAM).arg("--version").read()?;
-    let version = text.lines().next().and_then(|line| line.split_once("version "));
-    Ok(version.map_or("unknown", |(_, version)| version).to_owned())
 }
 
 #[cfg(test)]

@@ -2,6 +2,10 @@
 
 //! QEMU: which accelerator, which machine, and one guest from its start to its end.
 
+use anyhow::Result;
+
+use crate::host::command::Command;
+
 pub mod accelerator;
 mod channels;
 pub mod checkpoint;
@@ -22,3 +26,10 @@ mod seal;
 
 /// The emulator.
 pub const PROGRAM: &str = "qemu-system-x86_64";
+
+/// Its version, as it tells it.
+pub fn version() -> Result<String> {
+    let text = Command::new(PROGRAM).arg("--version").read()?;
+    let version = text.lines().next().and_then(|line| line.split_once("version "));
+    Ok(version.map_or("unknown", |(_, version)| version).to_owned())
+}
