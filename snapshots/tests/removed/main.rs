@@ -8,8 +8,7 @@
 //! them together take minutes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use fs_harness::record::{OutcomeKind, Record, Verdict};
@@ -19,11 +18,12 @@ use xtask::bench::{Bench, Isolation};
 use xtask::cell::{self, Task};
 use xtask::{cache, image};
 
+use built::driver_without;
 use calls::CALLS;
 use checks::CHECKS;
-use driver_copy::DriverCopy;
 use policies::POLICIES;
 
+mod built;
 mod calls;
 mod checks;
 #[path = "../driver_copy/mod.rs"]
@@ -99,20 +99,16 @@ fn remembered(bench: &Bench, removal: &Removal) -> anyhow::Result<PathBuf> {
     Ok(cache::folder("removed")?.join(key))
 }
 
-/// Builds the driver without the code, and runs the cell in a guest that boots with it.
+/// Runs the cell in a guest that boots with a driver without the code.
 fn run_without(bench: &Bench, removal: &Removal) -> Result<Record, String> {
-    let folder = xtask::artefacts().join("removed").join(removal.name);
-    let copy = DriverCopy::make(&folder)?;
-    copy.replace(removal.file, removal.item, removal.code, removal.instead)?;
     let kernel = bench.machine.kernel.parent().ok_or("the kernel's file has no folder")?;
-    copy.build(kernel, "modules")?.map_or(Ok(()), |said| Err(format!("it does not build: {said}")))?;
-    let stripped = folder.join("stripped.ko");
-    strip(&copy.objects.join("pinblk.ko"), &stripped)?;
+    let driver = driver_without(removal, kernel)?;
     let words = |error: anyhow::Error| format!("{error:#}");
     let mut bench = bench.clone();
     bench.isolation = Isolation::Boot;
+    let folder = xtask::artefacts().join("removed").join(removal.name);
     let own = folder.join("initramfs.cpio");
-    image::with_file(&bench.machine.image, DRIVER, &stripped, &own).map_err(words)?;
+    image::with_file(&bench.machine.image, DRIVER, &driver, &own).map_err(words)?;
     bench.machine.image = own;
     let found = removal.cell.parse().map_err(|error| format!("{}: {error}", removal.cell))?;
     if !catalogue::cells().any(|(cell, _)| cell == found) {
@@ -122,13 +118,4 @@ fn run_without(bench: &Bench, removal: &Removal) -> Result<Record, String> {
     let record = cell::run(&bench, &task).map_err(words)?;
     fs::remove_file(&bench.machine.image).map_err(|error| format!("remove the image: {error}"))?;
     Ok(record)
-}
-
-fn strip(from: &Path, to: &Path) -> Result<(), String> {
-    let done = Command::new("objcopy").arg("--strip-debug").args([from, to]).status();
-    match done {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("objcopy ended with {status}")),
-        Err(error) => Err(format!("run objcopy: {error}")),
-    }
 }
