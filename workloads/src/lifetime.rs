@@ -13,6 +13,7 @@ use fs_harness::guest::memory::{Memory, PAGE};
 use fs_harness::guest::{Bed, Result, io, pagemap};
 use fs_harness::page::PIN_BIAS;
 use fs_harness::pattern::Pattern;
+use nix::errno::Errno;
 
 use crate::catalogue::{LARGE_BLOCK, LARGE_FOLIOS, NO_FILE, Scenario};
 use crate::huge::HUGE_ORDER;
@@ -231,6 +232,8 @@ fn umount_under_hold(bed: &mut Bed) -> Result<()> {
     let mapping = file.map()?;
     mapping.fill(BY_PROCESSOR);
     let hold = bed.device().hold(&mapping, bed.acquisition())?;
+    let refused = bed.unmount();
+    bed.check_refused("as long as it is mapped, unmounting is refused with EBUSY", Errno::EBUSY, refused)?;
     drop(mapping);
     bed.observe("the page is held, and mapped no more", Some(&hold))?;
     bed.unmount()?;

@@ -249,8 +249,7 @@ impl Bed {
 
     /// Unmounts the filesystem before the scenario's end.
     pub fn unmount(&mut self) -> Result<()> {
-        self.is_mounted = false;
-        self.site.unmount()
+        self.site.unmount().map(|()| self.is_mounted = false)
     }
 
     /// Mounts it again.
