@@ -83,7 +83,7 @@ pub struct Options {
 pub struct Seeded {
     #[command(flatten)]
     options: Options,
-    /// Makes the order in which cells start, and chooses those that `test` runs from both starts [default: by the guest's image]
+    /// Sets the order in which cells start, and which ones `test` runs from both starts [default: by the guest's image]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }

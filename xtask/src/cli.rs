@@ -28,7 +28,7 @@ use xtask::{
   cargo xtask review               accept snapshots that changed on purpose
   cargo xtask doctor               what does this machine lack?
 
-Exit codes: 0 all as expected, 1 a cell is not, 2 bad input or host."
+Exit codes: 0 all as expected, 1 a cell or a test is not, 2 bad input or host."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -53,7 +53,8 @@ Installs and builds what is missing first. Artefacts of each cell are in target/
   cargo xtask kunit                     on the standard kernel
   cargo xtask kunit --flavour sanitize  under KASAN, lockdep and their kin
 
-The suites are in kmod-blk/kunit, and run in a guest with two processors. `cargo xtask test` runs them too.")]
+The suites are in kmod-blk/kunit, and run in a guest with two processors. `cargo xtask test` runs
+them too.")]
     Kunit(kunit::Arguments),
     /// Run a program of yours in a guest with pinblk and a filesystem.
     #[command(after_help = "Examples:
@@ -87,28 +88,31 @@ Symbols of the kernel and of pinblk are loaded; lx-dmesg and the kernel's other 
   cargo xtask replay target/pinbed/cells/pin_order0/none__pin__observe
   cargo xtask replay from-ci/record.json
 
-Says which parts of the environment are others now. Exit codes: 0 the same text, 1 another, 2 no record.")]
+Says which parts of the environment are others now.
+Exit codes: 0 the same text, 1 another, 2 no record.")]
     Replay(replay::Arguments),
     /// Hunt for faults of pinblk by random requests or failing allocations on the kernel with sanitizers.
     #[command(after_help = "Examples:
-  cargo xtask fuzz                                        a hundred thousand requests
-  cargo xtask fuzz --requests 2000000 --log fuzz.jsonl    many, and go on where an earlier command ended
-  cargo xtask fuzz --seed 1 --round 20007 --requests 1    only the round that a failure named
-  cargo xtask fuzz --allocations                          each allocation fails once, and nothing is random
+  cargo xtask fuzz                                      a hundred thousand requests
+  cargo xtask fuzz --requests 2000000 --log fuzz.jsonl  many, or where an earlier command ended
+  cargo xtask fuzz --seed 1 --round 20007 --requests 1  only the round that a failure named
+  cargo xtask fuzz --allocations                        each allocation fails once, none is random
 
-Ends with the first guest that finds a fault, and names the round and the last requests. Otherwise says
-how often each request was made, and how it was answered. Artefacts of each guest are in target/pinbed/fuzz.")]
+Ends with the first guest that finds a fault, and names the round and the last requests. Otherwise
+says how often each request was made, and how it was answered. Artefacts of each guest are in
+target/pinbed/fuzz.")]
     Fuzz(fuzz::Arguments),
     /// Visit many states in which a power cut could leave each filesystem, under each policy of the driver.
     #[command(after_help = "Examples:
-  cargo xtask crash                                    500 of each filesystem under each policy
-  cargo xtask crash ext4 --states 2000 --log log.jsonl  many, and go on where an earlier command ended
+  cargo xtask crash                                     500 of each filesystem under each policy
+  cargo xtask crash ext4 --states 2000 --log log.jsonl  many, or where an earlier command ended
   cargo xtask crash ext4::pin::skip --seed 1 --state 123of456+100-104
-                                                       only the one that a broken promise named
+                                                        the one that a broken promise named
 
-In each state the filesystem is mounted, which recovers it, its files are compared with what was promised,
-and it is checked. Under `drop`, which loses data on purpose, promises must be broken.
-docs/power-cuts.md says how states are chosen and named. Artefacts of each guest are in target/pinbed/crash.")]
+In each state the filesystem is mounted, which recovers it, its files are compared with what was
+promised, and it is checked. Under `drop`, which loses data on purpose, promises must be broken.
+docs/power-cuts.md says how states are chosen and named. Artefacts of each guest are in
+target/pinbed/crash.")]
     Crash(crash::Arguments),
     /// Measure cells from a checkpoint, from a boot, and virtme-ng.
     #[command(after_help = "Examples:
@@ -116,7 +120,8 @@ docs/power-cuts.md says how states are chosen and named. Artefacts of each guest
   cargo xtask bench --rounds 5 fuse_dio  the cells whose names contain this
   PATH=venv/bin:$PATH cargo xtask bench  with virtme-ng, installed by pip in a virtual environment
 
-Everything is measured by turns, one guest at a time. Prints a table in Markdown; docs/benchmarks.md has some.")]
+Everything is measured by turns, one guest at a time. Prints a table in Markdown;
+docs/benchmarks.md has some.")]
     Bench(timing::Arguments),
     /// Measure pinblk beside brd and null_blk, by fio in one guest.
     #[command(after_help = "Examples:
@@ -124,10 +129,10 @@ Everything is measured by turns, one guest at a time. Prints a table in Markdown
   cargo xtask bench-disks --icount    by counted instructions: the same figures in every run
   cargo xtask bench-disks --rounds 1  a quick look
 
-Random reads and writes of 4 KiB and 1 MiB, one at a time and 32, on disks with no write cache and on one of
-pinblk with it, all by turns. Prints a table in Markdown; docs/benchmarks.md has some.")]
+Random reads and writes of 4 KiB and 1 MiB, one at a time and 32, on disks with no write cache and
+on one of pinblk with it, all by turns. Prints a table in Markdown; docs/benchmarks.md has some.")]
     BenchDisks(disks::Arguments),
-    /// List the cells, and why there are no others; touches nothing.
+    /// List the cells, or explain them and why there are no others; touches nothing.
     #[command(after_help = "Examples:
   cargo xtask list                           what each scenario validates, and its cells
   cargo xtask list --explain hold_sync       its source, and why it does not run elsewhere
@@ -146,7 +151,8 @@ docs/distributing.md shows the whole way.")]
     #[command(
         after_help = "On a machine with QEMU, cargo-nextest and a checkout of the same revision, nothing is built:
 
-  cargo nextest run --archive-file pinbed.tar.zst --workspace-remap . --profile ci -E 'binary(cells)' --partition slice:1/4
+  cargo nextest run --archive-file pinbed.tar.zst --workspace-remap . --profile ci \\
+      -E 'binary(cells)' --partition slice:1/4
 
 docs/distributing.md shows the whole way."
     )]
@@ -156,9 +162,13 @@ docs/distributing.md shows the whole way."
   cargo xtask report shard-1 shard-2   copies of target/pinbed/cells of two machines
   cargo xtask report target/pinbed     what ran here
 
-Fails, as a run does, if a cell did not do what is demanded; and if a cell is missing, ran twice, or ran on another kernel or module than the others.")]
+Fails, as a run does, if a cell did not do what is demanded; and if a cell is missing, ran twice, or
+ran on another kernel or module than the others.")]
     Report(shards::Arguments),
     /// Review snapshots that changed, and accept them or not.
+    #[command(
+        after_help = "Shows what the last `cargo xtask test` found to differ; `cargo xtask run` compares nothing."
+    )]
     Review,
     /// Print the JSON schema of a record.
     #[command(after_help = "docs/record.md describes the record. After a change of its types:
@@ -169,8 +179,7 @@ Fails, as a run does, if a cell did not do what is demanded; and if a cell is mi
     Doctor,
     /// Install what the host lacks.
     #[command(
-        after_help = "Each command that changes the machine is printed before it runs. With PINBED_NO_INSTALL=1 none \
-                      does. bindgen and Rust's library source go into the cache, and nowhere else."
+        after_help = "Each command that changes the machine is printed before it runs. With PINBED_NO_INSTALL=1 none\ndoes. bindgen and Rust's library source go into the cache, and nowhere else."
     )]
     Setup,
     /// Build the kernel under test, or move its pin.
@@ -179,9 +188,10 @@ Fails, as a run does, if a cell did not do what is demanded; and if a cell is mi
   cargo xtask kernel --series 7.2           build another series
   cargo xtask kernel --series 7.3 --update  pin the newest package of a series
   cargo xtask kernel --patch direct-io-leaks-trimmed-pins
-                                            build it with one of xtask/kernel/patches, or with a file of yours
+                                            build it with one of xtask/kernel/patches, or a file of yours
 
-Other commands take --patch too: a cell that shows a finding says on a kernel with its fix that it holds.")]
+Other commands take --patch too: a cell that shows a finding says on a kernel with its fix that it
+holds.")]
     Kernel {
         #[command(flatten)]
         choice: kernel::Choice,
@@ -196,7 +206,7 @@ Other commands take --patch too: a cell that shows a finding says on a kernel wi
     },
     /// Describe the driver to editors, in kmod-blk/rust-project.json.
     #[command(
-        after_help = "An editor with rust-analyzer that opens kmod-blk then knows the driver and the kernel's crates."
+        after_help = "An editor with rust-analyzer that opens kmod-blk then knows the driver and the kernel's\ncrates."
     )]
     RustAnalyzer {
         #[command(flatten)]

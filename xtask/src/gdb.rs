@@ -17,7 +17,7 @@ use crate::{artefacts, cell, exec, list, note, session};
 /// Which cell, and what the debugger is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// The cell, or a part of its name that no other has
+    /// The cell: its name, the first parts of it, or any part that no other has
     #[arg(value_name = "CELL")]
     cell: String,
     #[command(flatten)]

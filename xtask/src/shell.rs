@@ -17,7 +17,7 @@ use crate::{exec, list, note, session, tty};
 /// Where the shell is to be.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// The cell at whose start the guest is, or a part of its name that no other has
+    /// The cell at whose start the guest is: its name, the first parts of it, or any part that no other has
     #[arg(value_name = "CELL", required_unless_present = "fs")]
     cell: Option<String>,
     /// No cell, but what is mounted
