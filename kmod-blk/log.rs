@@ -118,6 +118,13 @@ impl Log {
         drop(old);
     }
 
+    /// What comes from now on is not recorded: it happens to media that the log cannot tell of.
+    pub(crate) fn give_up(&self) {
+        if let Some(entries) = &mut *self.entries.lock() {
+            entries.is_incomplete = true;
+        }
+    }
+
     /// Whether there is a log.
     #[inline(always)]
     pub(crate) fn is_on(&self) -> bool {
@@ -223,7 +230,8 @@ impl Recorder<'_> {
         entries.is_incomplete = !kept;
     }
 
-    fn lose(&mut self) {
+    /// Something of what the bio does is not recorded.
+    pub(crate) fn lose(&mut self) {
         if let Some(entries) = &mut *self.0 {
             entries.is_incomplete = true;
         }

@@ -149,6 +149,7 @@ impl Media {
     /// Cuts the power: what only the cache has is lost, and I/O fails until [`Self::revive`].
     pub(crate) fn cut(&self) {
         self.dead.store(true, Relaxed);
+        self.log.give_up();
         self.store.cut();
     }
 
@@ -230,11 +231,15 @@ impl Media {
         log: &mut Option<Recorder<'_>>,
         bio: &Bio,
     ) -> Result {
-        visit.write_zeroes(bio.sectors(), self.reach)?;
+        let written = visit.write_zeroes(bio.sectors(), self.reach);
         if let Some(log) = log {
-            log.filled(KIND_WRITE_ZEROES, self.reach, bio.sectors());
+            match written {
+                Ok(()) => log.filled(KIND_WRITE_ZEROES, self.reach, bio.sectors()),
+                // A part of it may be written.
+                Err(_) => log.lose(),
+            }
         }
-        Ok(())
+        written
     }
 }
 

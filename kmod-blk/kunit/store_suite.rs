@@ -3,6 +3,10 @@
 //! What a disk keeps, in the kernel's own pages, as bios reach it.
 
 use crate::{
+    abi::{
+        LOG_INCOMPLETE,
+        LOG_ON, //
+    },
     logic::{
         layers::Reach,
         patch::Patience,
@@ -167,6 +171,36 @@ mod tests {
         assert_eq!(disk.read(0, 8)?.as_slice(), &[1, 1, 2, 3, 2, 1, 1, 1]);
         disk.cut_and_revive();
         assert_eq!(disk.read(0, 8)?.as_slice(), &[1, 1, 1, 3, 1, 1, 1, 1]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_that_a_layer_has_nothing_of_any_more_is_not_counted() -> Result {
+        let disk = Asker::new(&Settings::default())?;
+        disk.put(0, 8, 1)?;
+        assert_eq!(disk.0.pages(), (1, 0));
+        let fua = Asked {
+            fua: true,
+            ..Asked::to(Operation::Write, 0)
+        };
+        assert_eq!(disk.write(fua, 8, 2)?, 0);
+        assert_eq!(disk.0.pages(), (0, 1));
+        disk.ask(Asked::to(Operation::Discard, 0), 3)?;
+        assert_eq!(disk.0.pages(), (0, 1));
+        disk.ask(Asked::to(Operation::Discard, 3), 5)?;
+        assert_eq!(disk.0.pages(), (0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_log_does_not_tell_of_media_after_a_power_cut() -> Result {
+        let disk = Asker::new(&Settings::default())?;
+        disk.0.log.start()?;
+        disk.put(0, 8, 1)?;
+        assert_eq!(disk.0.log.state(), (1, LOG_ON));
+        disk.cut_and_revive();
+        disk.put(0, 8, 2)?;
+        assert_eq!(disk.0.log.state(), (1, LOG_ON | LOG_INCOMPLETE));
         Ok(())
     }
 

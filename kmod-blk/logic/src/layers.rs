@@ -201,9 +201,11 @@ fn copy_ranges(mask: SectorMask, page: &PageBytes, mut copy: impl FnMut(Range<us
 
 fn forget<L: Layer>(layer: &mut L, piece: Piece) {
     if let Some(patch) = layer.get_mut(piece.page) {
-        patch.forget(piece.mask());
-        if patch.held().is_empty() {
+        // A layer may count the pages of which it has something: none of them is emptied on the way.
+        if piece.mask().covers(patch.held()) {
             layer.remove(piece.page..piece.page + 1);
+        } else {
+            patch.forget(piece.mask());
         }
     }
 }
