@@ -9,11 +9,11 @@ use crate::{
         DECISION_WRITTEN, //
     },
     delivery::Delivery,
-    flights::Flights,
     logic::{
         patch::Patience,
         writeback::Treatment, //
     },
+    media::Media,
     plan::Plan,
     sys::bio::Bio,
     waiting::Condition, //
@@ -30,7 +30,7 @@ impl Condition for Unpinned {
         }
         if let Some(plan) = bio.detach() {
             let counters = &self.0.media.counters;
-            counters.add_decision(plan.integrity, DECISION_DEFERRED, plan.len());
+            counters.add_decision(bio.is_sync(), DECISION_DEFERRED, plan.len());
         }
         self.0.deliver(bio, Patience::MaySleep);
         None
@@ -47,14 +47,14 @@ impl Condition for Unpinned {
             // Without memory the pages are written as they are when their data is copied.
             let expired = bio.attach(copied).map_or(0, |()| expired);
             let counters = &self.0.media.counters;
-            counters.add_decision(deferred.integrity, DECISION_EXPIRED, expired);
+            counters.add_decision(bio.is_sync(), DECISION_EXPIRED, expired);
             let written = deferred.len() - expired;
-            counters.add_decision(deferred.integrity, DECISION_WRITTEN, written);
+            counters.add_decision(bio.is_sync(), DECISION_WRITTEN, written);
         }
         self.0.deliver(bio, Patience::MaySleep);
     }
 
-    fn flights(&self) -> &Flights {
-        &self.0.media.flights
+    fn media(&self) -> &Media {
+        &self.0.media
     }
 }

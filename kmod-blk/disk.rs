@@ -122,6 +122,8 @@ impl Disk {
         if let Some(late) = &self.delivery.late {
             self.go_on(Stage::Transfer, late.take_all(), Err(EIO));
         }
+        let ending = self.delivery.ending.take_all();
+        self.go_on(Stage::Transfer, ending, Err(EIO));
     }
 
     #[cold]

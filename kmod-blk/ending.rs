@@ -11,7 +11,6 @@ use crate::{
         DECISION_DROPPED,
         DECISION_STASHED, //
     },
-    flights::Flights,
     logic::{
         patch::Patience,
         writeback::Treatment, //
@@ -19,6 +18,7 @@ use crate::{
     media::Media,
     sys::{
         bio::Bio,
+        bio_queue::BioQueue,
         workqueue::QueueHandle, //
     },
     waiting::{
@@ -65,6 +65,11 @@ impl Ending {
         }
     }
 
+    /// All that wait, for somebody else to complete them; the worker may have some at this moment.
+    pub(crate) fn take_all(&self) -> BioQueue {
+        self.locked.take_all()
+    }
+
     /// No bio waits any more, and none will.
     pub(crate) fn end(&self) {
         self.locked.end();
@@ -90,7 +95,7 @@ impl Redirtied {
                 (Treatment::Stash, stashed),
                 (Treatment::Drop, DECISION_DROPPED),
             ] {
-                counters.add_decision(plan.integrity, decision, plan.count(treatment));
+                counters.add_decision(bio.is_sync(), decision, plan.count(treatment));
             }
         }
         self.0.complete(bio, Ok(()));
@@ -112,7 +117,7 @@ impl Condition for Redirtied {
         self.complete(bio, DECISION_BOUNCED);
     }
 
-    fn flights(&self) -> &Flights {
-        &self.0.flights
+    fn media(&self) -> &Media {
+        &self.0
     }
 }

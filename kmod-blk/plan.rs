@@ -31,8 +31,6 @@ use kernel::{
 
 /// What becomes of some pages of a bio.
 pub(crate) struct Plan {
-    /// Somebody waits for the data to be durable (REQ_SYNC); else memory is cleaned.
-    pub(crate) integrity: bool,
     /// In the order of the bio's segments.
     pages: KVec<Planned>,
     /// When whatever the bio waits for has taken too long.
@@ -56,7 +54,6 @@ impl Plan {
         mut treat: impl FnMut(usize, &Segment<'a>) -> Treatment,
     ) -> Self {
         let mut plan = Self {
-            integrity: bio.is_sync(),
             pages: KVec::new(),
             deadline: None,
         };

@@ -109,16 +109,12 @@ impl Judge {
         let mut last = None;
         Plan::of(bio, |_, segment| {
             let folio = segment.page().folio();
-            if let Some((of, treatment)) = last {
-                if folio == Some(of) {
-                    return treatment;
-                }
-            }
-            let treatment = if is_candidate(segment) {
-                treat(policy, integrity, || self.may_stash(segment))
-            } else {
-                Treatment::Write
+            let treatment = match last {
+                Some((of, treatment)) if folio == Some(of) => treatment,
+                _ if is_candidate(segment) => treat(policy, integrity, || self.may_stash(segment)),
+                _ => Treatment::Write,
             };
+            // Of every page: a bio that began elsewhere in the folio was charged for another one.
             if treatment != Treatment::Stash {
                 if let Some(place) = segment.place() {
                     self.budget.restore(place);

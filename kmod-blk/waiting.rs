@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Bios that wait for a condition of their pages of which nobody tells the driver: a worker looks again
-//! and again, until the deadline of the bio's plan.
+//! and again, until the deadline of the bio's plan, or until the power fails.
 
 use crate::{
-    flights::Flights,
     logic::gates::Queue as _,
+    media::Media,
     sys::{
         bio::Bio,
         bio_queue::BioQueue,
@@ -37,8 +37,8 @@ pub(crate) trait Condition: Send + Sync + 'static {
     /// Lets a bio go on that waits no longer.
     fn give_up(&self, bio: Bio);
 
-    /// Where it is counted who waits.
-    fn flights(&self) -> &Flights;
+    /// The media that the bios are for, where it is counted who waits.
+    fn media(&self) -> &Media;
 }
 
 /// The bios that wait, and the worker that looks after them.
@@ -91,7 +91,7 @@ impl<C: Condition> Room<C> {
             drop(waiting);
             return self.inside.condition.give_up(bio);
         }
-        self.inside.condition.flights().begin();
+        self.inside.condition.media().flights.begin();
         waiting.bios.push(bio);
         if !waiting.asked {
             waiting.asked = true;
@@ -115,8 +115,23 @@ impl<C: Condition> Inside<C> {
     fn give_up_all(&self, mut bios: BioQueue) {
         while let Some(bio) = bios.pop() {
             self.condition.give_up(bio);
-            self.condition.flights().end();
+            self.condition.media().flights.end();
         }
+    }
+
+    /// Lets a bio go on that need not wait any longer; else returns it.
+    fn go_on(&self, bio: Bio) -> Option<Bio> {
+        let media = self.condition.media();
+        if media.is_dead() {
+            media.complete(bio, Err(EIO));
+            return None;
+        }
+        let bio = self.condition.look(bio)?;
+        if bio.plan().is_some_and(|plan| !plan.is_overdue()) {
+            return Some(bio);
+        }
+        self.condition.give_up(bio);
+        None
     }
 }
 
@@ -125,15 +140,9 @@ impl<C: Condition> Task for Arc<Inside<C>> {
         let mut bios = take(&mut self.waiting.lock().bios);
         let mut waiting_on = BioQueue::default();
         while let Some(bio) = bios.pop() {
-            let Some(bio) = self.condition.look(bio) else {
-                self.condition.flights().end();
-                continue;
-            };
-            if bio.plan().is_none_or(|plan| plan.is_overdue()) {
-                self.condition.give_up(bio);
-                self.condition.flights().end();
-            } else {
-                waiting_on.push(bio);
+            match self.go_on(bio) {
+                Some(bio) => waiting_on.push(bio),
+                None => self.condition.media().flights.end(),
             }
         }
         let mut waiting = self.waiting.lock();

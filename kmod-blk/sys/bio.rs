@@ -54,7 +54,7 @@ pub(crate) struct Bio {
 
 // SAFETY: Whoever has the bio may complete it, from any thread.
 unsafe impl Send for Bio {}
-// SAFETY: By shared reference a bio is only looked at.
+// SAFETY: By shared reference a bio is only looked at, and so is the plan that may go with it: see `Attached`.
 unsafe impl Sync for Bio {}
 
 impl Bio {

@@ -18,6 +18,12 @@ use kernel::{
     prelude::*, //
 };
 
+// It goes wherever its bio goes, behind a pointer at which the compiler does not look.
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Plan>();
+};
+
 /// A plan, and what it has taken the place of.
 struct Attached {
     plan: Plan,

@@ -29,6 +29,8 @@ pub(crate) struct Frame(NonNull<PageBytes>);
 
 // SAFETY: A frame owns plain bytes: any thread may use and free them.
 unsafe impl Send for Frame {}
+// SAFETY: By shared reference its bytes are only read.
+unsafe impl Sync for Frame {}
 
 impl patch::Frame for Frame {
     type Error = Error;
