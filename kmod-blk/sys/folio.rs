@@ -157,7 +157,8 @@ impl Folio<'_> {
         })
     }
 
-    /// Marks the folio dirty, which is then written again. False if it is locked, which changes nothing.
+    /// Marks the folio dirty, which is then written again. False if it is clean and locked, which changes
+    /// nothing.
     pub(crate) fn try_dirty(self) -> bool {
         // SAFETY: By the type invariant it is a folio and allocated. The caller may sleep, as
         // everything in this driver but what is documented otherwise.

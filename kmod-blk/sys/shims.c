@@ -275,13 +275,17 @@ u64 pinblk_bio_count_pages(const struct bio *bio, u64 *pinned)
  * For a folio under writeback, whose bio has not ended. To be dirtied it has to be locked, or some
  * filesystems warn; but whoever has locked it may wait for the end of that bio, so the lock is not
  * waited for. What the filesystem allocates must not wait for I/O for the same reason.
+ *
+ * A folio that is dirty already needs no lock: somebody is about to write it again, and may have
+ * locked it and be waiting for this very bio. One that its submitter has locked is not dirty: it was
+ * cleaned under that lock.
  */
 bool pinblk_folio_try_dirty(struct folio *folio)
 {
 	unsigned int flags;
 
 	if (!folio_trylock(folio))
-		return false;
+		return folio_test_dirty(folio);
 	flags = memalloc_noio_save();
 	folio_mark_dirty(folio);
 	memalloc_noio_restore(flags);

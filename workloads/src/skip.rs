@@ -67,6 +67,20 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ..Scenario::PLAIN
     },
     Scenario {
+        name: "fsync_of_stored",
+        about: "The processor stores to a page that is being cleaned, and fsync has locked the page and waits for that: it is dirty already, so what it held is stashed all the same, and at once.",
+        source: "mm/page-writeback.c: folio_prepare_writeback(); fs/ext4/inode.c: mpage_prepare_extent_to_map()",
+        setups: NO_CHECKSUMS,
+        acquisitions: &[Acquisition::Pin],
+        policies: &[Policy::Observe, Policy::Skip],
+        not: not_either!((
+            &[Setup::Btrfs],
+            "the processor itself waits for the writeback to end: stable pages"
+        )),
+        run: fsync_of_stored,
+        ..Scenario::PLAIN
+    },
+    Scenario {
         name: "direct_write_over_stash",
         about: "A direct write goes over a page whose data is only in the volatile cache: the direct write is what is there in the end.",
         source: "mm/filemap.c: kiocb_invalidate_pages(); Documentation/block/writeback_cache_control.rst",
@@ -181,6 +195,33 @@ fn folio_in_pieces(bed: &mut Bed) -> Result<()> {
         )?;
     }
     bed.check("the other pages are what the processor wrote", found[PAGE..] == bytes[PAGE..])
+}
+
+fn fsync_of_stored(bed: &mut Bed) -> Result<()> {
+    const STORED: Pattern = Pattern(4);
+    let (file, mapping, hold) = held_dirty_page(bed)?;
+    let gate = bed.close_gate(Stage::Transfer, &Bios::writes().class(Class::PageCache))?;
+    file.begin_cleaning()?;
+    gate.wait_for(1)?;
+    mapping.fill(STORED);
+    let open = file.buffered()?;
+    let fsync = InFlight::fsync(&open)?;
+    fsync.wait_until_asleep_in("folio_wait_writeback")?;
+    gate.open()?;
+    fsync.wait().doing("fsync")?;
+    let step = bed.observe_at_rest("the page was cleaned, stored to, and fsync returned", &hold)?;
+    let decision = if bed.policy() == Policy::Skip { Decision::Stashed } else { Decision::Written };
+    bed.check(
+        "cleaning did with the page what the policy says",
+        step.decided(Purpose::Cleaning, decision) == 1,
+    )?;
+    let pages = step.traffic_of(Direction::Write, Class::PageCache).pages;
+    bed.check_that("fsync wrote it once more", pages == 2, || format!("{pages} pages"))?;
+    bed.check("the page is clean", !step.pages[0].dump.has_flag("dirty"))?;
+    hold.release(Release::Clean)?;
+    drop(mapping);
+    let found = bed.after_power_cut(&file)?;
+    bed.check_data("what was stored is there after a power cut", STORED, &found)
 }
 
 fn direct_write_over_stash(bed: &mut Bed) -> Result<()> {
