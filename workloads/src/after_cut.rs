@@ -109,7 +109,7 @@ fn unplug_over_stash(bed: &mut Bed) -> Result<()> {
         file.wait_for_writeback()?;
     }
     bed.observe("the page was to be cleaned", Some(&hold))?;
-    let statistics = bed.disk_statistics()?;
+    let statistics = bed.disk_statistics_with(u64::from(deferred))?;
     bed.check(
         "the bio waits where it is deferred, and else is done",
         statistics.in_flight == u64::from(deferred),

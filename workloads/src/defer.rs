@@ -61,7 +61,7 @@ fn deferred_until_unpinned(bed: &mut Bed) -> Result<()> {
     bed.check("the page was written when it was released", {
         step.decided(Purpose::Cleaning, Decision::Deferred) == 1
     })?;
-    bed.check("nothing is in flight", bed.disk_statistics()?.in_flight == 0)?;
+    bed.check("nothing is in flight", bed.disk_statistics_with(0)?.in_flight == 0)?;
     bed.flush_disk()?;
     let found = bed.after_power_cut(&file)?;
     bed.check_data("the media hold what the device wrote", BY_DEVICE, &found)?;

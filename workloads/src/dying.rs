@@ -57,7 +57,7 @@ fn gate_of_dying_process(bed: &mut Bed) -> Result<()> {
     gatekeeper.kill()?;
     let count = write.wait().doing("wait for the write")?;
     bed.check("the gate opens when its process is killed", count == PAGE)?;
-    bed.check("nothing is in flight", bed.device().statistics(&SCRATCH)?.in_flight == 0)?;
+    bed.check("nothing is in flight", bed.device().statistics_with(&SCRATCH, 0)?.in_flight == 0)?;
     let through = InFlight::write(&disk, 0, &buffer, 0..PAGE)?.wait().doing("write")?;
     bed.check("the next write is not held", through == PAGE)
 }
@@ -87,7 +87,7 @@ fn gate_of_dying_waiter(bed: &mut Bed) -> Result<()> {
     }
     bed.require("its own read is at the gate", bed.device().statistics(&SCRATCH)?.in_flight == 1)?;
     bed.require("it dies when it is killed", waiter.kill_within(PATIENCE)?)?;
-    bed.check("nothing is in flight", bed.device().statistics(&SCRATCH)?.in_flight == 0)?;
+    bed.check("nothing is in flight", bed.device().statistics_with(&SCRATCH, 0)?.in_flight == 0)?;
     let buffer = bed.anonymous(DATA, 1)?;
     let through = InFlight::read(&disk, 0, &buffer, 0..PAGE)?.wait().doing("read")?;
     bed.check("the next read is not held", through == PAGE)

@@ -133,7 +133,7 @@ fn power_cut(bed: &mut Bed, attributes: &Attributes, lost: &[u64]) -> Result<()>
     }
     let found = read(&disk, HELD).doing("read")?;
     bed.check("what was in flight is not there", found == TENANT)?;
-    let after = bed.device().statistics(&SCRATCH)?;
+    let after = bed.device().statistics_with(&SCRATCH, 0)?;
     bed.check("the disk counted the bios that failed", {
         after.failed - before.failed == 3 + u64::from(attributes.write_cache)
     })?;
@@ -182,7 +182,7 @@ fn late_transfer(bed: &mut Bed) -> Result<()> {
         found.push(pattern(number).difference(0, &read(&disk, number).doing("read")?));
     }
     bed.check("the worker of another disk transfers all data", found.iter().all(Option::is_none))?;
-    let after = bed.device().statistics(&OTHER)?;
+    let after = bed.device().statistics_with(&OTHER, 0)?;
     bed.check("nothing failed, and nothing is in flight", after.failed == 0 && after.in_flight == 0)
 }
 

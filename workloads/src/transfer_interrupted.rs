@@ -73,7 +73,7 @@ fn interrupted(bed: &mut Bed) -> Result<()> {
     gate.open()?;
     let bios = u64::from(reader.hear()?);
     bed.check("it ends with EINTR, and with a part of the bytes", bios > 0)?;
-    let statistics = bed.device().statistics(place)?;
+    let statistics = bed.device().statistics_with(place, 0)?;
     let seen: u64 = statistics.reads.iter().map(|traffic| traffic.bios).sum();
     bed.check_that("as many bios are told as the disk has seen", seen == bios, || format!("{seen}, {bios}"))?;
     bed.check("some came after the first ones, and not all", bios >= BIOS)?;
@@ -98,7 +98,7 @@ fn killed(bed: &mut Bed) -> Result<()> {
     bed.check_that("no more were submitted", arrived < (MOST / PAGE / 256) as u64, || arrived.to_string())?;
     gate.open()?;
     works_still(bed)?;
-    let statistics = bed.device().statistics(place)?;
+    let statistics = bed.device().statistics_with(place, 0)?;
     bed.check("nothing is in flight", statistics.in_flight == 0)
 }
 

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -26,6 +28,9 @@ pub use pending::{Ended, Pending};
 pub use transfer::OpenDisk;
 
 const CONTROL: &str = "/dev/pinblk-control";
+
+/// How long a bio that has ended may be counted as in flight.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// pinblk, opened.
 #[derive(Clone)]
@@ -65,6 +70,19 @@ impl Device {
             abi::Statistics { disk: name_of(disk).doing(doing())?, ..abi::Statistics::default() };
         self.call(abi::STATISTICS, &mut statistics).doing(doing())?;
         Ok(statistics)
+    }
+
+    /// The same once so many bios are in flight, or else as they are after [`PATIENCE`]: who has waited for a bio
+    /// may go on a moment before that is counted as ended.
+    pub fn statistics_with(&self, disk: &Disk, in_flight: u64) -> Result<abi::Statistics> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let statistics = self.statistics(disk)?;
+            if statistics.in_flight == in_flight || Instant::now() > deadline {
+                return Ok(statistics);
+            }
+            thread::yield_now();
+        }
     }
 
     /// The pages that pinblk acquired and released since it was loaded.

@@ -40,6 +40,11 @@ impl Bed {
         self.device.statistics(self.require_disk()?)
     }
 
+    /// The same once so many bios are in flight, if that comes soon.
+    pub fn disk_statistics_with(&self, in_flight: u64) -> Result<abi::Statistics> {
+        self.device.statistics_with(self.require_disk()?, in_flight)
+    }
+
     /// How many pages came to that end in the cleaning of memory, since the disk has its power.
     pub fn decided_about_cleaning(&self, decision: Decision) -> Result<u64> {
         let index = Decision::ALL.iter().position(|&one| one == decision).expect("it is one of them");
@@ -126,7 +131,7 @@ impl Bed {
     /// Like [`Bed::after_power_cut`]. Fails where nothing can be said of the file; what reading it fails with is
     /// within.
     pub fn try_after_power_cut(&mut self, file: &TestFile) -> Result<Result<Vec<u8>>> {
-        let survivor = self.site.after_power_cut()?;
+        let survivor = self.site.after_power_cut(&self.device)?;
         let bytes = survivor.read(file.name(), file.length());
         let checked = survivor.unmount()?;
         let text = format!("{} finds what a power cut leaves clean, once it is recovered", checked.program);
