@@ -277,8 +277,8 @@ u64 pinblk_bio_count_pages(const struct bio *bio, u64 *pinned)
  * waited for. What the filesystem allocates must not wait for I/O for the same reason.
  *
  * A folio that is dirty already needs no lock: somebody is about to write it again, and may have
- * locked it and be waiting for this very bio. One that its submitter has locked is not dirty: it was
- * cleaned under that lock.
+ * locked it and be waiting for this very bio. One that its submitter has locked is not dirty: it
+ * was cleaned under that lock.
  */
 bool pinblk_folio_try_dirty(struct folio *folio)
 {
