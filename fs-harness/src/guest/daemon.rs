@@ -80,6 +80,30 @@ pub fn start(daemon: Daemon, backing: &str, mountpoint: &str) -> Result<()> {
     Ok(())
 }
 
+/// Waits until each thread of the daemon sleeps: one that has just answered a request may have a reference to its
+/// pages for a moment, when who made the request has gone on.
+pub fn wait_until_asleep() -> Result<()> {
+    let pid = fs::read_to_string(PID).doing(format!("read {PID}"))?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while is_any_thread_running(&pid).doing("look at the threads of the FUSE daemon")? {
+        if Instant::now() > deadline {
+            return Err(Error::Unexpected("the FUSE daemon did not come to sleep in 10 s".to_owned()));
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+fn is_any_thread_running(pid: &str) -> io::Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A line is `94 (exe) S 1 ...`.
+        if fs::read_to_string(thread?.path().join("stat"))?.contains(") R ") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Waits until the daemon has ended. It lets go of the backing files only then, which is after the unmounting.
 pub fn wait_for_end() -> Result<()> {
     let pid = fs::read_to_string(PID).doing(format!("read {PID}"))?;

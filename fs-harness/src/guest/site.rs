@@ -185,6 +185,14 @@ impl Site {
         Ok(Survivor { filesystem })
     }
 
+    /// Waits until a FUSE daemon has done what it was asked for, where there is one.
+    pub fn wait_for_daemon(&self) -> Result<()> {
+        match self.parts {
+            Parts::Fuse(..) => daemon::wait_until_asleep(),
+            _ => Ok(()),
+        }
+    }
+
     /// The filesystem on the disk, where nothing is above it.
     pub fn filesystem(&self) -> Option<&'static Filesystem> {
         match self.parts {

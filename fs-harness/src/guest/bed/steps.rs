@@ -81,6 +81,7 @@ impl Bed {
     /// Ends a step like [`Bed::observe`], and looks at one page of a hold that has many.
     pub fn observe_page(&mut self, step: &str, hold: &Hold, page: u32) -> Result<Step> {
         let counted = self.counters(0)?;
+        self.site.wait_for_daemon()?;
         drain_lru()?;
         let page = self.look_at(format!("page {page} of the hold"), || hold.dump(page))?;
         self.end_step(step, vec![page], counted)
@@ -140,6 +141,7 @@ impl Bed {
     }
 
     fn look(&mut self, hold: &Hold) -> Result<Vec<Page>> {
+        self.site.wait_for_daemon()?;
         drain_lru()?;
         (0..hold.pages())
             .map(|index| self.look_at(format!("page {index} of the hold"), || hold.dump(index)))
