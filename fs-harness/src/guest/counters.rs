@@ -16,6 +16,10 @@ use crate::record::{Class, Counted, Decision, Decisions, Direction, Purpose, Tra
 /// a process has died.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long, and for how many looks, each of which lets others run, counts that never agree have to stay as they are.
+const STILL: Duration = Duration::from_millis(200);
+const STILL_LOOKS: u32 = 100;
+
 /// All counters at one moment.
 #[derive(Clone, Copy, Default)]
 pub struct Counters {
@@ -27,6 +31,7 @@ pub struct Counters {
 }
 
 /// Outstanding pins, counted differently.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Disagreement {
     by_kernel: i64,
     by_driver: i64,
@@ -62,6 +67,33 @@ impl Counters {
         base: Self,
         in_flight: i64,
     ) -> Result<(Self, Option<Disagreement>)> {
+        Self::settle(device, disk, base, in_flight, |_| false)
+    }
+
+    /// The same where the counts are known not to agree: returned as they are once they stay so for a while.
+    pub fn settled_or_still(
+        device: &Device,
+        disk: Option<&Disk>,
+        base: Self,
+        in_flight: i64,
+    ) -> Result<(Self, Option<Disagreement>)> {
+        let (mut last, mut since, mut looks) = (None, Instant::now(), 0);
+        Self::settle(device, disk, base, in_flight, |found| {
+            if last.as_ref() != Some(found) {
+                (last, since, looks) = (Some(found.clone()), Instant::now(), 0);
+            }
+            looks += 1;
+            looks > STILL_LOOKS && since.elapsed() > STILL
+        })
+    }
+
+    fn settle(
+        device: &Device,
+        disk: Option<&Disk>,
+        base: Self,
+        in_flight: i64,
+        mut is_enough: impl FnMut(&Disagreement) -> bool,
+    ) -> Result<(Self, Option<Disagreement>)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = Self::read(device, disk)?;
@@ -70,8 +102,9 @@ impl Counters {
             if by_kernel == by_driver + in_flight {
                 return Ok((now, None));
             }
-            if Instant::now() >= deadline {
-                return Ok((now, Some(Disagreement { by_kernel, by_driver, in_flight })));
+            let found = Disagreement { by_kernel, by_driver, in_flight };
+            if is_enough(&found) || Instant::now() >= deadline {
+                return Ok((now, Some(found)));
             }
             std::thread::yield_now();
         }

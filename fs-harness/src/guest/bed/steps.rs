@@ -137,7 +137,9 @@ impl Bed {
     /// `in_flight`: pins of the kernel's own that belong to bios at a gate.
     fn counters(&self, in_flight: i64) -> Result<Counted> {
         let expected = in_flight + self.of_kernel + self.surplus;
-        Counters::settled(&self.device, self.site.disk(), self.base, expected)
+        let is_known = self.known.iter().any(|(words, _)| *words == SAME_COUNT);
+        let settled = if is_known { Counters::settled_or_still } else { Counters::settled };
+        settled(&self.device, self.site.disk(), self.base, expected)
     }
 
     fn look(&mut self, hold: &Hold) -> Result<Vec<Page>> {
