@@ -123,14 +123,7 @@ impl<'a> InFlight<'a> {
     /// Waits until no worker of the kernel's works for this process: whoever submitted the request for it has
     /// gone on, and is not the one who completes it.
     pub fn wait_until_submitted(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !do_workers_rest().doing("look at the workers")? {
-            if Instant::now() > deadline {
-                return Err(Error::Unexpected("who submits the request did not go on in 20 s".to_owned()));
-            }
-            thread::yield_now();
-        }
-        Ok(())
+        wait_for_workers().doing("wait until the request is submitted")
     }
 
     /// Waits for the request: how many bytes it transferred, or its error.
@@ -139,6 +132,8 @@ impl<'a> InFlight<'a> {
         let completion = self.ring.completion().next();
         let result = completion.map(|entry| entry.result());
         self.is_over = result.is_some();
+        // Whoever completed it has its file for a moment longer, which then cannot be unmounted.
+        wait_for_workers()?;
         let result = result.ok_or_else(|| io::Error::other("no completion after waiting for one"))?;
         usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
     }
@@ -181,17 +176,27 @@ fn is_any_thread_in(function: &str) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether each worker of `io_uring` sleeps as it does who waits for work: in a request none sleeps so that a
-/// signal could wake it.
-fn do_workers_rest() -> io::Result<bool> {
+/// Waits until each worker of `io_uring` sleeps, for want of work or in another request.
+fn wait_for_workers() -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while is_any_worker_running()? {
+        if Instant::now() > deadline {
+            return Err(io::Error::other("a worker of io_uring did not come to sleep in 20 s"));
+        }
+        thread::yield_now();
+    }
+    Ok(())
+}
+
+fn is_any_worker_running() -> io::Result<bool> {
     for thread in fs::read_dir("/proc/self/task")? {
-        // A line is `94 (iou-wrk-93) S 1 ...`.
-        let stat = fs::read_to_string(thread?.path().join("stat"))?;
-        if stat.contains(" (iou-wrk-") && !stat.contains(") S ") {
-            return Ok(false);
+        // A line is `94 (iou-wrk-93) R 1 ...`. A worker that is gone has no line.
+        let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        if stat.contains(" (iou-wrk-") && stat.contains(") R ") {
+            return Ok(true);
         }
     }
-    Ok(true)
+    Ok(false)
 }
 
 fn part(memory: &Memory, bytes: Range<usize>) -> (*mut u8, u32) {
