@@ -96,8 +96,9 @@ pub fn wait_until_asleep() -> Result<()> {
 
 fn is_any_thread_running(pid: &str) -> io::Result<bool> {
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A line is `94 (exe) S 1 ...`.
-        if fs::read_to_string(thread?.path().join("stat"))?.contains(") R ") {
+        // A line is `94 (exe) S 1 ...`. A thread that is gone has no line.
+        let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        if stat.contains(") R ") {
             return Ok(true);
         }
     }
