@@ -244,7 +244,7 @@ fn flusher_cleans_pinned(bed: &mut Bed) -> Result<()> {
     flusher.expire()?;
     gate.wait_for(1)?;
     // Whatever is dirty again stays so from here on.
-    drop(flusher);
+    flusher.stop()?;
     bed.observe_gate("the flusher writes the page back", &gate)?;
     let flags = gate.bio(0)?.flags;
     bed.check("nobody waits for it", flags & abi::BIO_SYNC == 0)?;

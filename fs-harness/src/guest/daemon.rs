@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::error::{Doing, Error, Result};
 use super::fuse::{self, Mode};
 use super::fuse_ring::{self, Transport};
+use super::threads;
 
 /// The first argument of this program as a daemon; then which one, the backing folder and the mountpoint.
 pub const COMMAND: &str = "fuse-daemon";
@@ -84,25 +85,7 @@ pub fn start(daemon: Daemon, backing: &str, mountpoint: &str) -> Result<()> {
 /// pages for a moment, when who made the request has gone on.
 pub fn wait_until_asleep() -> Result<()> {
     let pid = fs::read_to_string(PID).doing(format!("read {PID}"))?;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while is_any_thread_running(&pid).doing("look at the threads of the FUSE daemon")? {
-        if Instant::now() > deadline {
-            return Err(Error::Unexpected("the FUSE daemon did not come to sleep in 10 s".to_owned()));
-        }
-        std::thread::yield_now();
-    }
-    Ok(())
-}
-
-fn is_any_thread_running(pid: &str) -> io::Result<bool> {
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A line is `94 (exe) S 1 ...`. A thread that is gone has no line.
-        let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
-        if stat.contains(") R ") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    threads::wait_for_process(&pid).doing("wait until the FUSE daemon sleeps")
 }
 
 /// Waits until the daemon has ended. It lets go of the backing files only then, which is after the unmounting.

@@ -5,6 +5,7 @@
 use std::fs;
 
 use super::error::{Doing, Result};
+use super::threads;
 
 const EXPIRE: &str = "/proc/sys/vm/dirty_expire_centisecs";
 const WAKE: &str = "/proc/sys/vm/dirty_writeback_centisecs";
@@ -28,10 +29,16 @@ impl Flusher {
     pub fn expire(&self) -> Result<()> {
         write(EXPIRE, "1")
     }
+
+    /// Turns it off again, and waits until it is done with what it has begun: a filesystem may read blocks of its own
+    /// after it has submitted what is written back.
+    pub fn stop(self) -> Result<()> {
+        drop(self);
+        threads::wait_for_flushers().doing("wait for the kernel's writeback")
+    }
 }
 
 impl Drop for Flusher {
-    /// Turns it off again. What it has begun it ends.
     fn drop(&mut self) {
         let restored = write(WAKE, &self.wake).and_then(|()| write(EXPIRE, &self.expire));
         debug_assert!(restored.is_ok(), "a value that was read can be written");

@@ -2,7 +2,7 @@
 
 //! Requests that are under way while the scenario goes on, by `io_uring`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
@@ -14,6 +14,7 @@ use nix::libc;
 
 use super::error::{Doing, Error, Result};
 use super::memory::Memory;
+use super::threads;
 
 /// How long a request may take to come where it is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,7 +85,7 @@ impl<'a> InFlight<'a> {
     pub fn wait_until_over_or_asleep_in(&mut self, function: &str) -> Result<bool> {
         let deadline = Instant::now() + PATIENCE;
         while !self.is_complete() {
-            if is_any_thread_in(function).doing("look at the stacks of the threads")? {
+            if threads::is_any_asleep_in(function).doing("look at the stacks of the threads")? {
                 return Ok(false);
             }
             if Instant::now() > deadline {
@@ -111,7 +112,7 @@ impl<'a> InFlight<'a> {
     /// done at once is done by such a thread.
     pub fn wait_until_asleep_in(&self, function: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !is_any_thread_in(function).doing("look at the stacks of the threads")? {
+        while !threads::is_any_asleep_in(function).doing("look at the stacks of the threads")? {
             if Instant::now() > deadline {
                 return Err(Error::Unexpected(format!("no thread came to sleep in {function} in 20 s")));
             }
@@ -123,7 +124,7 @@ impl<'a> InFlight<'a> {
     /// Waits until no worker of the kernel's works for this process: whoever submitted the request for it has
     /// gone on, and is not the one who completes it.
     pub fn wait_until_submitted(&self) -> Result<()> {
-        wait_for_workers().doing("wait until the request is submitted")
+        threads::wait_for_io_workers().doing("wait until the request is submitted")
     }
 
     /// Waits for the request: how many bytes it transferred, or its error.
@@ -133,7 +134,7 @@ impl<'a> InFlight<'a> {
         let result = completion.map(|entry| entry.result());
         self.is_over = result.is_some();
         // Whoever completed it has its file for a moment longer, which then cannot be unmounted.
-        wait_for_workers()?;
+        threads::wait_for_io_workers()?;
         let result = result.ok_or_else(|| io::Error::other("no completion after waiting for one"))?;
         usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
     }
@@ -162,41 +163,6 @@ impl Drop for InFlight<'_> {
             process::abort();
         }
     }
-}
-
-fn is_any_thread_in(function: &str) -> io::Result<bool> {
-    for thread in fs::read_dir("/proc/self/task")? {
-        let folder = thread?.path();
-        let is_asleep = fs::read_to_string(folder.join("stat"))?.contains(") D ");
-        // A line is `[<0>] folio_wait_writeback+0x2d/0x90`.
-        if is_asleep && fs::read_to_string(folder.join("stack"))?.contains(&format!(" {function}+")) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Waits until each worker of `io_uring` sleeps, for want of work or in another request.
-fn wait_for_workers() -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while is_any_worker_running()? {
-        if Instant::now() > deadline {
-            return Err(io::Error::other("a worker of io_uring did not come to sleep in 20 s"));
-        }
-        thread::yield_now();
-    }
-    Ok(())
-}
-
-fn is_any_worker_running() -> io::Result<bool> {
-    for thread in fs::read_dir("/proc/self/task")? {
-        // A line is `94 (iou-wrk-93) R 1 ...`. A worker that is gone has no line.
-        let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
-        if stat.contains(" (iou-wrk-") && stat.contains(") R ") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn part(memory: &Memory, bytes: Range<usize>) -> (*mut u8, u32) {

@@ -44,6 +44,7 @@ pub mod reflink;
 pub mod scenario;
 pub mod site;
 pub mod swap;
+mod threads;
 pub mod uring;
 
 pub use bed::Bed;
