@@ -41,7 +41,7 @@ pub(super) fn name(draw: &mut Draw) -> [u8; abi::DISK_NAME_BYTES] {
 
 /// Makes them all, each of its own kind.
 pub(super) fn make() -> Result<()> {
-    DISKS.iter().enumerate().try_for_each(|(number, disk)| disk.make(&attributes(number)))
+    (0..DISKS.len()).try_for_each(make_one)
 }
 
 /// Removes them all.
@@ -58,7 +58,7 @@ pub(super) fn stir(draw: &mut Draw) {
     let number = draw.index(DISKS.len());
     let disk = &DISKS[number];
     let done = match draw.below32(8) {
-        0 => disk.remove().and_then(|()| disk.make(&attributes(number))),
+        0 => disk.remove().and_then(|()| make_one(number)),
         1 => disk.write("power", "0"),
         2..=4 => {
             // As it is to be for the most part of the time.
@@ -75,6 +75,13 @@ pub(super) fn stir(draw: &mut Draw) {
         }
     };
     drop(done);
+}
+
+/// Makes one of them. Two have a log of all that is written to them.
+fn make_one(number: usize) -> Result<()> {
+    let disk = &DISKS[number];
+    disk.make(&attributes(number))?;
+    if matches!(number, 0 | 2) { disk.write("log", "1") } else { Ok(()) }
 }
 
 fn attributes(number: usize) -> Attributes {
