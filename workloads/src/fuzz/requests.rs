@@ -33,7 +33,7 @@ pub(super) const NAMES: [&str; 20] = [
     "no request",
 ];
 
-const NUMBERS: [u32; NAMES.len() - 1] = [
+const NUMBERS: [u32; NONE] = [
     abi::HELLO,
     abi::STATISTICS,
     abi::HOLD_STATISTICS,
@@ -70,7 +70,9 @@ pub(super) const IO: usize = 10;
 pub(super) const CLOSE_GATE: usize = 11;
 pub(super) const OPEN_GATE: usize = 14;
 const DMA: usize = 4;
-const NONE: usize = NAMES.len() - 1;
+
+/// The index of what is no request.
+pub(super) const NONE: usize = NAMES.len() - 1;
 
 /// More pins of one page in one request than that take too long; its count must not overflow either.
 const TIMES: u64 = 1 << 11;

@@ -13,7 +13,7 @@ use fs_harness::protocol::Answers;
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
-use super::requests::{NAMES, Packet};
+use super::requests::{NAMES, NONE, Packet};
 use super::worker::THREADS;
 
 /// Errnos are below that on Linux.
@@ -76,6 +76,11 @@ impl Tally {
     pub(super) fn of(&self, which: usize) -> (u64, u64) {
         let counts = &self.answers[which];
         (counts.iter().map(|count| count.load(Relaxed)).sum(), counts[0].load(Relaxed))
+    }
+
+    /// Whether each request has succeeded once.
+    pub(super) fn has_each_succeeded(&self) -> bool {
+        (0..NONE).all(|which| self.of(which).1 > 0)
     }
 
     /// All counts, by name.
