@@ -4,6 +4,7 @@
 //! checksum that was made before still is that of the data.
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::guest::commit;
 use fs_harness::guest::device::{Bios, Release, Stage};
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::in_flight::InFlight;
@@ -74,6 +75,8 @@ fn write_meanwhile(bed: &mut Bed, stage: Stage, can_be_read: &str, bad: u32) -> 
     bed.observe_gate("the device wrote half of the page, which fsync has written back", &gate)?;
     gate.open()?;
     fsync.wait().doing("fsync")?;
+    // Until then the read that follows would be answered from the page cache.
+    commit::extents(&open)?;
     bed.observe_at_rest("fsync returned 0", &hold)?;
     hold.release(Release::Clean)?;
     drop(mapping);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a filesystem knows of its files is made durable, and nobody has asked for the data in them.
+//! What a filesystem knows of its files is brought up to date or made durable, and nobody has asked for the data in them.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -14,18 +14,43 @@ struct Part {
     length: u64,
 }
 
+/// `struct fiemap` of `linux/fiemap.h`, without room for extents.
+#[repr(C)]
+struct Fiemap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped: u32,
+    room: u32,
+    reserved: u32,
+}
+
+/// FIEMAP_FLAG_SYNC.
+const SYNC_FIRST: u32 = 1;
+
 mod request {
-    use super::Part;
+    use super::{Fiemap, Part};
 
     nix::ioctl_none!(sync, 0x94, 8);
     nix::ioctl_none!(write_checkpoint, 0xf5, 7);
     nix::ioctl_readwrite!(defragment, 0xf5, 8, Part);
+    nix::ioctl_readwrite!(fiemap, b'f', 11, Fiemap);
 }
 
 /// On btrfs: begins to clean what is dirty, waits for all that is being written, and commits the transaction.
 pub fn transaction(file: &File) -> Result<()> {
     // SAFETY: the request has no argument.
     unsafe { request::sync(file.as_raw_fd()) }.map(drop).doing("commit the transaction by BTRFS_IOC_SYNC")
+}
+
+/// On btrfs: waits until all that was written of a file is entered among its extents, which fsync does not wait for.
+/// Until then a direct read is answered from the page cache. Writes nothing.
+pub fn extents(file: &File) -> Result<()> {
+    let mut map = Fiemap { start: 0, length: u64::MAX, flags: SYNC_FIRST, mapped: 0, room: 0, reserved: 0 };
+    // SAFETY: the request reads and writes the structure, which has no room for extents and says so.
+    unsafe { request::fiemap(file.as_raw_fd(), &raw mut map) }
+        .map(drop)
+        .doing("wait for the extents of a file by FS_IOC_FIEMAP")
 }
 
 /// On F2FS: writes a checkpoint.
