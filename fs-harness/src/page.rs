@@ -83,10 +83,10 @@ pub struct Page {
 
 impl Page {
     /// Whether nobody has a reference to a single page of a file but the file, its mappings, what the filesystem
-    /// attached to it, and pins.
+    /// attached to it, and pins, as either witness saw it: they look one after the other.
     pub fn is_at_rest(&self) -> bool {
-        let attached = i32::from(self.dump.has_flag("private"));
-        (self.state.refcount - 1 - self.state.mapcount - attached) % PIN_BIAS == 0
+        let known = 1 + self.state.mapcount + i32::from(self.dump.has_flag("private"));
+        [self.dump.refcount, self.state.refcount].iter().all(|count| (count - known) % PIN_BIAS == 0)
     }
 
     /// What the two witnesses do not agree on, in words; empty when they agree.
@@ -139,6 +139,17 @@ mod tests {
     #[test]
     fn witnesses_that_agree_say_nothing() {
         assert_eq!(page().disagreements(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_page_is_at_rest_if_neither_witness_saw_another_reference() {
+        let seen = |dump, state| {
+            let mut page = page();
+            (page.dump.refcount, page.state.refcount) = (dump, state);
+            page.is_at_rest()
+        };
+        assert!(seen(2, 2) && seen(1026, 1026));
+        assert!(!seen(1027, 1026) && !seen(1026, 1027));
     }
 
     #[test]
