@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a filesystem knows of its files is brought up to date or made durable, and nobody has asked for the data in them.
+//! What a filesystem knows of its files is brought up to date or made durable, and nobody has asked for their data.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
