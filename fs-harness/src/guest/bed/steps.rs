@@ -47,13 +47,17 @@ impl Bed {
     /// just ended its writeback still does for a moment.
     pub fn observe_at_rest(&mut self, step: &str, hold: &Hold) -> Result<Step> {
         let counted = self.counters(0)?;
-        let deadline = Instant::now() + PATIENCE;
-        let mut pages = self.look(hold)?;
-        while !pages.iter().all(Page::is_at_rest) && Instant::now() < deadline {
-            yield_now();
-            pages = self.look(hold)?;
-        }
+        let pages = self.look_until(hold, Page::is_at_rest)?;
         self.end_step(step, pages, counted)
+    }
+
+    /// Waits until the pages of a hold are as they will be. Ends no step.
+    pub fn wait_for_pages(&mut self, hold: &Hold, what: &str, is_so: impl Fn(&Page) -> bool) -> Result<()> {
+        let pages = self.look_until(hold, &is_so)?;
+        if pages.iter().all(is_so) {
+            return Ok(());
+        }
+        Err(Error::Unexpected(format!("after {} s not every page {what}", PATIENCE.as_secs())))
     }
 
     /// Ends a step: what was counted since the last one, and the first page of each bio at a gate.
@@ -140,6 +144,17 @@ impl Bed {
         let is_known = self.known.iter().any(|(words, _)| *words == SAME_COUNT);
         let settled = if is_known { Counters::settled_or_still } else { Counters::settled };
         settled(&self.device, self.site.disk(), self.base, expected)
+    }
+
+    /// The pages of a hold, once they are as they should be or patience is over.
+    fn look_until(&mut self, hold: &Hold, is_so: impl Fn(&Page) -> bool) -> Result<Vec<Page>> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pages = self.look(hold)?;
+        while !pages.iter().all(&is_so) && Instant::now() < deadline {
+            yield_now();
+            pages = self.look(hold)?;
+        }
+        Ok(pages)
     }
 
     fn look(&mut self, hold: &Hold) -> Result<Vec<Page>> {
