@@ -16,11 +16,8 @@ use nix::mount::{MsFlags, mount};
 
 use crate::catalogue::{LARGE_BLOCK, Scenario};
 use crate::pinned_writeback::{
-    BY_DEVICE, BY_PROCESSOR, NO_CHECKSUMS, NOT, SETUPS, held_dirty_page, not_either,
+    BY_DEVICE, BY_PROCESSOR, NO_CHECKSUMS, NOT, SETUPS, held_dirty_page, not_either, reserve_space,
 };
-
-/// The flag by which btrfs marks a page without a reservation of space: `folio_set_fixup_pending()` of fs/btrfs/fs.h.
-const WITHOUT_SPACE: &str = "owner_2";
 
 /// Those that leave something to be done.
 const POLICIES: &[Policy] = &[Policy::Skip, Policy::Defer];
@@ -146,11 +143,6 @@ fn cleaned_page(bed: &mut Bed) -> Result<(TestFile, Hold)> {
         file.wait_for_writeback()?;
     }
     drop(mapping);
-    if (bed.setup(), bed.policy()) == (Setup::Btrfs, Policy::Skip) {
-        // Nobody has reserved space for a page that a driver dirtied. Workers do once it is to be written, and whoever
-        // has it written before they are done may leave it dirty. So they come now.
-        file.begin_cleaning()?;
-        bed.wait_for_pages(&hold, "has its space reserved", |page| !page.dump.has_flag(WITHOUT_SPACE))?;
-    }
+    reserve_space(bed, &file, &hold)?;
     Ok((file, hold))
 }

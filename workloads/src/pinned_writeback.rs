@@ -25,6 +25,9 @@ pub(crate) const BY_DEVICE: Pattern = Pattern(3);
 /// How long a bio is deferred in these scenarios, in milliseconds.
 pub(crate) const DEADLINE_MS: u32 = 100;
 
+/// The flag of a page for which btrfs has reserved no space: `folio_set_fixup_pending()` of fs/btrfs/fs.h.
+const WITHOUT_SPACE: &str = "owner_2";
+
 pub(crate) const SETUPS: &[Setup] = &[Setup::Ext4, Setup::Xfs, Setup::Btrfs, Setup::F2fs];
 
 /// Without btrfs.
@@ -303,6 +306,16 @@ pub(crate) fn held_dirty_page(bed: &mut Bed) -> Result<(TestFile, Memory, Hold)>
     mapping.fill(BY_PROCESSOR);
     let hold = hold_by_policy(bed, &mapping)?;
     Ok((file, mapping, hold))
+}
+
+/// Nobody has reserved space on btrfs for a page that `skip` dirtied. Workers do once it is to be written, and whoever has
+/// it written before they are done may leave it dirty. So they come now.
+pub(crate) fn reserve_space(bed: &mut Bed, file: &TestFile, hold: &Hold) -> Result<()> {
+    if (bed.setup(), bed.policy()) != (Setup::Btrfs, Policy::Skip) {
+        return Ok(());
+    }
+    file.begin_cleaning()?;
+    bed.wait_for_pages(hold, "has its space reserved", |page| !page.dump.has_flag(WITHOUT_SPACE))
 }
 
 /// Has a device hold memory. What is deferred for that does not wait for long.

@@ -16,7 +16,7 @@ use fs_harness::record::{Class, Decision, Direction, Purpose};
 
 use crate::catalogue::{LARGE_BLOCK, Scenario};
 use crate::pinned_writeback::{
-    BEFORE, BY_DEVICE, BY_PROCESSOR, NO_CHECKSUMS, NOT, SETUPS, held_dirty_page, not_either,
+    BEFORE, BY_DEVICE, BY_PROCESSOR, NO_CHECKSUMS, NOT, SETUPS, held_dirty_page, not_either, reserve_space,
 };
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -230,6 +230,7 @@ fn direct_write_over_stash(bed: &mut Bed) -> Result<()> {
     file.begin_cleaning()?;
     file.wait_for_writeback()?;
     bed.observe_at_rest("the page was to be cleaned", &hold)?;
+    reserve_space(bed, &file, &hold)?;
     hold.release(Release::Clean)?;
     drop(mapping);
     let memory = bed.anonymous(DIRECTLY, 1)?;
