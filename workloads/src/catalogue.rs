@@ -172,6 +172,7 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         crate::pinned_writeback::SCENARIOS,
         crate::process::SCENARIOS,
         crate::ptrace::SCENARIOS,
+        crate::read_only::SCENARIOS,
         crate::reclaim::SCENARIOS,
         crate::removal::SCENARIOS,
         crate::skip::SCENARIOS,

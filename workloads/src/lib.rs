@@ -44,6 +44,7 @@ mod own_pages;
 mod pinned_writeback;
 mod process;
 mod ptrace;
+mod read_only;
 mod reclaim;
 mod removal;
 mod selftest;

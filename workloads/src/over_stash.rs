@@ -3,16 +3,11 @@
 //! What may happen to a filesystem while the data of a pinned page is only in the volatile cache, or waits for
 //! the page to be released.
 
-use std::path::Path;
-
 use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::device::{Hold, Release};
-use fs_harness::guest::error::Doing;
 use fs_harness::guest::file::TestFile;
 use fs_harness::guest::memory::PAGE;
-use fs_harness::guest::site::Site;
 use fs_harness::guest::{Bed, Result};
-use nix::mount::{MsFlags, mount};
 
 use crate::catalogue::{LARGE_BLOCK, Scenario};
 use crate::pinned_writeback::{
@@ -106,10 +101,7 @@ fn leave_out_who_wrote(bed: &mut Bed) -> Result<()> {
 
 fn remount_over_stash(bed: &mut Bed) -> Result<()> {
     let (file, hold) = cleaned_page(bed)?;
-    let folder = Site::of(bed.setup()).folder();
-    let none = None::<&Path>;
-    mount(none, folder, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none)
-        .doing("make the filesystem read-only")?;
+    bed.make_read_only()?;
     leave_out_who_wrote(bed)?;
     bed.observe("the filesystem is read-only, the page still held", Some(&hold))?;
     let found = bed.after_power_cut(&file)?;

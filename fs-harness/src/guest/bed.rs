@@ -262,6 +262,11 @@ impl Bed {
         self.site.remount(options)
     }
 
+    /// Makes it read-only.
+    pub fn make_read_only(&self) -> Result<()> {
+        self.site.make_read_only()
+    }
+
     /// Says that the scenario took the disk away: its filesystem cannot be checked at the end.
     pub fn lose_disk(&mut self) {
         self.is_diskless = true;

@@ -160,6 +160,13 @@ impl Site {
             .doing(format!("mount {} again with {options}", folder.display()))
     }
 
+    /// Makes the mounted filesystem read-only.
+    pub fn make_read_only(&self) -> Result<()> {
+        let (folder, none) = (self.folder(), None::<&Path>);
+        mount(none, folder, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none)
+            .doing(format!("make {} read-only", folder.display()))
+    }
+
     /// Unmounts the filesystem, where there is one.
     pub fn unmount(&self) -> Result<()> {
         match self.parts {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
+use nix::unistd::Pid;
+
 /// How long they may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -24,6 +26,13 @@ pub(super) fn wait_for_process(pid: &str) -> io::Result<()> {
 pub(super) fn wait_for_flushers() -> io::Result<()> {
     // One that is at it is called `kworker/u9:2+flush-253:16`, and `-flush-` once it is done.
     wait_while_any("a worker that writes back", "/proc", |stat| stat.contains("+flush-"))
+}
+
+/// The kernel's workers that belong to no processor.
+pub(super) fn unbound_workers() -> io::Result<Vec<Pid>> {
+    // The line of one begins with `29 (kworker/u9:2`, and goes on with what it did last.
+    let number = |stat: String| stat.split_once(" (kworker/u")?.0.parse().ok();
+    Ok(folders("/proc")?.iter().filter_map(|folder| number(stat(folder))).map(Pid::from_raw).collect())
 }
 
 /// Whether a thread of this process sleeps in the kernel's function of that name.
