@@ -52,8 +52,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
 }];
 
 fn late_dirty_read_only(bed: &mut Bed) -> Result<()> {
-    let HeldPage { file, open, mapping, hold } = HeldPage::written_back(bed)?;
-    hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
+    let page = HeldPage::written_back(bed)?;
+    page.write_by_device()?;
+    let HeldPage { file, open, mapping, hold } = page;
     hold.release(Release::Dirty)?;
     drop((mapping, open));
     // A filesystem is synced twice, without waiting and then waiting, by the flusher. The workers of btrfs for whom the
