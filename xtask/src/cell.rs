@@ -18,12 +18,14 @@ use serde::Deserialize;
 
 use crate::bench::{self, Bench, Isolation};
 use crate::host::command::quoted;
+use crate::interrupt::Interrupted;
 use crate::qemu::checkpoint;
-use crate::qemu::guest::{self, Interrupted, Seen};
+use crate::qemu::guest;
 use crate::qemu::keep::Keep;
 use crate::qemu::limits::Limits;
 use crate::qemu::machine::Channels;
 use crate::qemu::script::Script;
+use crate::qemu::seen::Seen;
 use crate::{artefacts, cache};
 
 /// The record in a cell's folder.

@@ -17,10 +17,11 @@ use workloads::{catalogue, kunit};
 
 use crate::bench::{self, Bench, Options};
 use crate::kernel::Kernel;
-use crate::qemu::guest::{self, Seen};
+use crate::qemu::guest;
 use crate::qemu::limits::Limits;
 use crate::qemu::machine::Machine;
 use crate::qemu::script::Script;
+use crate::qemu::seen::Seen;
 use crate::{artefacts, cache, cell, image, module, say};
 
 /// One writes while the other looks.

@@ -21,6 +21,7 @@ pub mod fuzz;
 pub mod gdb;
 pub mod host;
 pub mod image;
+mod interrupt;
 pub mod isolation;
 pub mod kernel;
 pub mod kunit;

@@ -12,7 +12,7 @@ mod cli;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
-        Ok(code) => code,
+        Ok(code) => xtask::terminal::heard(code),
         Err(err) => {
             xtask::note!("error: {err:#}");
             ExitCode::from(CANNOT)

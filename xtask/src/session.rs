@@ -17,9 +17,10 @@ use fs_harness::render::render_counts;
 use crate::bench::{Bench, Isolation};
 use crate::qemu::checkpoint;
 use crate::qemu::ending::NO_VERDICT;
-use crate::qemu::guest::{self, GivenUp, Seen};
+use crate::qemu::guest;
 use crate::qemu::limits::{FOREVER, Limits};
 use crate::qemu::script::Script;
+use crate::qemu::seen::{GivenUp, Seen};
 use crate::{artefacts, cache, cell};
 
 /// Of how many sessions the logs are kept.

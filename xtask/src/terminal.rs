@@ -6,9 +6,10 @@
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write, stderr, stdout};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::qemu::interrupt;
+use crate::{CANNOT, interrupt};
 
 /// Writes a line to stdout.
 #[macro_export]
@@ -41,6 +42,7 @@ fn write(stream: &mut impl Write, line: Arguments<'_>) -> io::Result<()> {
 fn end_unheard(written: &io::Result<()>) {
     if let Err(error) = written {
         if !UNHEARD.swap(true, Ordering::Relaxed) && error.kind() != ErrorKind::BrokenPipe {
+            LOST.store(true, Ordering::Relaxed);
             // Of the two streams the other may still be heard.
             let _ = writeln!(stderr(), "error: cannot write what is to be said: {error}");
         }
@@ -50,3 +52,11 @@ fn end_unheard(written: &io::Result<()>) {
 
 /// Whether a line could not be written.
 static UNHEARD: AtomicBool = AtomicBool::new(false);
+
+/// Whether what was said is not there though somebody may read it, as on a full disk.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// The code to exit with: a command whose words were lost did not do its work.
+pub fn heard(code: ExitCode) -> ExitCode {
+    if LOST.load(Ordering::Relaxed) { CANNOT.into() } else { code }
+}

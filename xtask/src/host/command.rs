@@ -7,8 +7,11 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, parent_id};
 use std::path::Path;
 use std::process::{self, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use crate::note;
+use crate::{interrupt, note};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
@@ -128,10 +131,11 @@ impl Command {
         // The writing ends live on in the command; without this the reader would never see the end.
         drop(self);
 
-        let result = read_lines(reader, &mut line_seen);
+        let child_id = Pid::from_raw(child.id().cast_signed());
+        let result = until_interrupted(child_id, || read_lines(reader, &mut line_seen));
         if result.is_err() {
             // Nobody reads on, so the program must not go on. That it may have ended already is fine.
-            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+            let _ = kill(child_id, Signal::SIGTERM);
         }
         let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
         let tail = result?;
@@ -140,6 +144,27 @@ impl Command {
         }
         Ok(())
     }
+}
+
+/// Listens to a program, and passes on to it that the run is to end: a signal to this process alone is none to it.
+fn until_interrupted<T>(program: Pid, listen: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if interrupt::has_come() {
+                    // That it may have ended already is fine.
+                    let _ = kill(program, Signal::SIGTERM);
+                    return;
+                }
+                thread::park_timeout(Duration::from_millis(100));
+            }
+        });
+        let result = listen();
+        over.store(true, Ordering::Relaxed);
+        watcher.thread().unpark();
+        result
+    })
 }
 
 /// Hands over each line, and returns the last ones.

@@ -21,9 +21,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
 use tokio::time::{sleep_until, timeout};
 
-use super::interrupt::Interrupt;
 use super::lines::{Lines, Said};
 use super::relay::Relay;
+use crate::interrupt::Interrupt;
 
 /// The harness listens and QEMU connects: no byte can be lost, for the guest does not run before that.
 pub(super) struct Listeners {

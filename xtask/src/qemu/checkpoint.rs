@@ -15,12 +15,13 @@ use fs_harness::kernel_log::LogRecord;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::guest::{self, Seen};
+use super::guest;
 use super::limits::Limits;
 use super::machine::{Channels, Machine};
 use super::memory;
 use super::script::Script;
 use super::seal::{self, Seal};
+use super::seen::Seen;
 use crate::{artefacts, cache, note};
 
 /// Of how many benches the checkpoints are kept: they are some tens of MiB a setup, and three times that on the

@@ -10,7 +10,7 @@ use fs_harness::record::{Check, Outcome, OutcomeKind};
 use nix::sys::signal::Signal;
 
 use super::channels::Flood;
-use super::guest::Seen;
+use super::seen::Seen;
 
 /// What is said of a guest that ended by itself, before anything was known of how the cell ended.
 pub(crate) const NO_VERDICT: &str = "the guest ended without a verdict";

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! One guest from its start to its end: a single event loop, and everything seen in it. What was seen
-//! is judged afterwards, in [`ending`](super::ending).
+//! One guest from its start to its end: a single event loop. What was seen in it is judged afterwards, in
+//! [`ending`](super::ending).
 
+use std::fs;
 use std::path::Path;
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
-use std::{fmt, fs, io};
 
 use anyhow::{Context, Result, bail};
-use fs_harness::kernel_log::{self, LogRecord};
-use fs_harness::protocol::{self, Answers, FromGuest, ToGuest};
-use fs_harness::record::{Check, Outcome, Resources, Step, Timing};
+use fs_harness::protocol::{self, FromGuest, ToGuest};
+use fs_harness::record::Timing;
 use tokio::process::Child;
 
-use super::channels::{Channels, Event, Flood, Listeners};
+use super::channels::{Channels, Event, Listeners};
 use super::folder::Folder;
-use super::interrupt::Interrupt;
 use super::keep;
 use super::limits::Limits;
 use super::machine::Machine;
 use super::script::{Script, Turn};
+use super::seen::{GivenUp, Seen};
 use super::{debugger, process};
 use crate::host::command::quoted;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::note;
 
 mod kept;
@@ -30,104 +29,8 @@ mod kept;
 /// How long a program has to end after it was interrupted.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Everything seen of a guest.
-#[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each was seen or not, whatever else was")]
-pub struct Seen {
-    /// Release of the kernel, once the agent spoke.
-    pub ready: Option<String>,
-    /// The guest is not the one that it should be, or speaks another version of the protocol.
-    pub mistaken: Option<String>,
-    /// The agent proved that it was spoken to.
-    pub begun: bool,
-    /// The harness could not go on with the guest.
-    pub fault: Option<String>,
-    /// What the guest did last.
-    pub doing: String,
-    /// Steps, in order.
-    pub steps: Vec<Step>,
-    /// Checks, in order.
-    pub checks: Vec<Check>,
-    /// Lines of the kernel's log that the scenario provokes, one each.
-    pub expected_log: Vec<String>,
-    /// Parts of lines of the kernel's log that are no fault.
-    pub allowed_log: Vec<String>,
-    /// How often requests were made, and how they were answered.
-    pub answers: Answers,
-    /// How a program of the user's ended: its exit code, and why it could not be started, if so.
-    pub exited: Option<(u8, String)>,
-    /// The user interrupted a program, or nobody hears what it writes any more.
-    pub given_up: Option<GivenUp>,
-    /// Verdicts with their marks: exactly one, if all is well.
-    pub verdicts: Vec<(Outcome, String)>,
-    /// Lines on the agent's port that are no messages.
-    pub garbage: Vec<String>,
-    /// What came last on the agent's port, where it was no whole line.
-    pub cut: Option<String>,
-    /// The scenario came to its end.
-    pub finished: bool,
-    /// The channel on which more came than is read.
-    pub flood: Option<Flood>,
-    /// The kernel's log.
-    pub log: Vec<LogRecord>,
-    /// The console.
-    pub console: String,
-    /// QMP told of a panic.
-    pub panicked: bool,
-    /// The guest's state was saved.
-    pub saved: bool,
-    /// What the kernel said last of something that is stuck, unless the agent spoke since.
-    pub stuck: Option<String>,
-    /// How long the guest had been silent when its deadline passed.
-    pub expired: Option<Duration>,
-    /// How long the cell had gone on when that was too long, though the guest still talked.
-    pub endless: Option<Duration>,
-    /// How QEMU ended.
-    pub exit: Option<ExitStatus>,
-    /// What QEMU wrote to its standard error.
-    pub complaint: String,
-    /// What QEMU took of the host.
-    pub resources: Option<Resources>,
-    /// Seconds from the start to named moments.
-    pub timings: Vec<Timing>,
-}
-
-/// Why the user gave up a program.
-#[derive(Debug)]
-pub enum GivenUp {
-    /// Ctrl-C.
-    Interrupted,
-    /// Its output cannot be passed on.
-    Unheard(io::Error),
-}
-
-impl Seen {
-    fn note_stuck(&mut self, line: &str) {
-        if kernel_log::tells_of_lockup(line) {
-            self.stuck.get_or_insert_with(|| line.to_owned());
-        }
-    }
-
-    /// QEMU's memory is looked at while it lives: nobody can ask for it afterwards.
-    fn weigh(&mut self, qemu: &Child) {
-        let Some(now) = qemu.id().and_then(process::resources) else { return };
-        let most = self.resources.get_or_insert(now);
-        most.peak_resident_kib = most.peak_resident_kib.max(now.peak_resident_kib);
-        most.anonymous_kib = most.anonymous_kib.max(now.anonymous_kib);
-    }
-}
-
-/// The user wants no more.
-#[derive(Debug)]
-pub struct Interrupted;
-
-impl fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted: the guests were ended, and nothing is left behind")
-    }
-}
-
-impl std::error::Error for Interrupted {}
+/// How long what was said in time may wait to be read.
+const UNREAD: Duration = Duration::from_secs(1);
 
 /// Runs a guest in a private folder of its own. While it lives, `pid_file` holds QEMU's process id.
 pub fn run(machine: &Machine, script: Script, limits: Limits, pid_file: &Path) -> Result<Seen> {
@@ -220,20 +123,20 @@ impl Guest<'_> {
     /// The event loop: until QEMU ended, or there is nothing more to wait for.
     async fn converse(&mut self, channels: &mut Channels, qemu: &mut Child) -> Result<()> {
         let (mut last_sign, mut limit) = (self.started, self.limits.boot);
-        let mut began = None;
+        let (mut began, mut overdue) = (None, None);
         self.take(self.script.opening(), channels).await?;
         loop {
             if self.script.keep().is_some() && (self.seen.panicked || keep::has_told_all(&self.seen)) {
                 return Ok(());
             }
             let event = tokio::select! {
-                event = channels.next(qemu, last_sign + limit) => event?,
+                event = channels.next(qemu, overdue.unwrap_or(last_sign + limit)) => event?,
                 () = debugger::left(&mut self.debugger) => return Ok(()),
             };
             match event {
                 Event::Agent(line) => {
                     if self.seen.given_up.is_none() {
-                        (last_sign, limit) = (Instant::now(), self.limits.progress);
+                        (last_sign, limit, overdue) = (Instant::now(), self.limits.progress, None);
                     }
                     self.seen.stuck = None;
                     self.seen.weigh(qemu);
@@ -275,13 +178,15 @@ impl Guest<'_> {
                     self.seen.exit = Some(status);
                     return Ok(());
                 }
+                // Whoever was stopped or starved meanwhile has yet to read what came.
+                Event::Expired if overdue.is_none() => overdue = Some(Instant::now() + UNREAD),
                 Event::Expired => {
                     self.seen.expired = Some(limit);
                     return Ok(());
                 }
                 Event::Interrupted if self.script.is_for_the_user() && self.seen.begun => {
                     self.seen.given_up = Some(GivenUp::Interrupted);
-                    (last_sign, limit) = (Instant::now(), GRACE);
+                    (last_sign, limit, overdue) = (Instant::now(), GRACE, None);
                     channels.say(&ToGuest::Interrupt).await?;
                 }
                 Event::Interrupted => return Err(Interrupted.into()),

@@ -10,7 +10,7 @@ use fs_harness::protocol::Program;
 use tokio::sync::oneshot;
 
 use super::ending;
-use super::guest::Seen;
+use super::seen::Seen;
 use crate::note;
 
 /// What a guest that stays is prepared for.

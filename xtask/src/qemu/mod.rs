@@ -13,7 +13,6 @@ pub mod debugger;
 pub(crate) mod ending;
 mod folder;
 pub mod guest;
-pub(crate) mod interrupt;
 pub mod keep;
 pub mod limits;
 mod lines;
@@ -23,6 +22,7 @@ mod process;
 mod relay;
 pub mod script;
 mod seal;
+pub mod seen;
 
 /// The emulator.
 pub const PROGRAM: &str = "qemu-system-x86_64";

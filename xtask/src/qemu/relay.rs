@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::channels::Event;
-use super::interrupt;
+use crate::interrupt;
 use crate::tty::{self, Raw};
 
 /// A relay under way.

@@ -11,9 +11,9 @@ use fs_harness::protocol::{AgentFault, FromGuest, Program, ToGuest};
 
 use super::checkpoint::Files;
 use super::debugger;
-use super::guest::Seen;
 use super::keep::{self, Keep};
 use super::machine::{Channels, Machine, Memory};
+use super::seen::Seen;
 
 /// What a guest is for.
 pub struct Script {

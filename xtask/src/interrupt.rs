@@ -4,7 +4,7 @@
 //! two guests, or while one starts, must end those that follow as well.
 
 use std::sync::LazyLock;
-use std::{fs, io, thread};
+use std::{fmt, fs, io, thread};
 
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
@@ -17,27 +17,44 @@ static CAME: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new
 static LISTENING: LazyLock<()> = LazyLock::new(listen);
 
 /// One listener's view of the interrupt.
-pub(super) struct Interrupt(watch::Receiver<bool>);
+pub(crate) struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
     /// Hears of every signal from the first call in the process on. Until then signals have their
     /// default meaning: what is built before the first guest just ends.
-    pub(super) fn watch() -> Self {
+    pub(crate) fn watch() -> Self {
         LazyLock::force(&LISTENING);
         Self(CAME.subscribe())
     }
 
     /// Whether one came already.
-    pub(super) fn has_come(&self) -> bool {
+    pub(crate) fn has_come(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Waits for one; returns at once where one came already.
-    pub(super) async fn come(&mut self) {
+    pub(crate) async fn come(&mut self) {
         // An error would mean that the sender is gone, which lives as long as the process.
         let _ = self.0.wait_for(|came| *came).await;
     }
 }
+
+/// Whether the run is to end. Where nobody has watched yet, signals end the process by themselves.
+pub(crate) fn has_come() -> bool {
+    *CAME.borrow()
+}
+
+/// The user wants no more.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted: the guests were ended, and nothing is left behind")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// Ends the guests, and those that would follow, as Ctrl-C does.
 pub(crate) fn raise() {
