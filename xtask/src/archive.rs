@@ -63,13 +63,17 @@ struct Stage(PathBuf);
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // What is left is overwritten the next time.
+        // What is left is removed the next time.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
 /// Puts the bench's files into a folder, named by what they contain, and a bench that names them there.
 fn stage(bench: &Bench, folder: &Path) -> Result<()> {
+    if folder.exists() {
+        // Of a run that was killed.
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let stripped = folder.join("vmlinux");
     // What a debugger wants of a kernel is ten times the kernel.
@@ -93,7 +97,14 @@ fn named_by_contents(from: &Path, like: &Path) -> Result<PathBuf> {
 
 /// The bench in the archive that the running program was unpacked from, if it was.
 pub fn unpacked() -> Option<PathBuf> {
-    let program = env::current_exe().ok()?;
+    let bench = packed_above(&env::current_exe().ok()?)?;
+    // What a killed `cargo xtask archive` left is that of no archive.
+    let left = artefacts().join("archive").join(BENCH).canonicalize();
+    let is_left = left.is_ok_and(|left| bench.canonicalize().is_ok_and(|bench| bench == left));
+    (!is_left).then_some(bench)
+}
+
+fn packed_above(program: &Path) -> Option<PathBuf> {
     program.ancestors().map(|folder| folder.join(STAGE).join(BENCH)).find(|bench| bench.is_file())
 }
 

@@ -3,21 +3,23 @@
 //! The bench: everything that is chosen and built before the first guest starts.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{env, fmt, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::host::command::quoted;
+pub use options::{Options, Seeded};
+
 use crate::host::setup;
 use crate::kernel::Kernel;
-use crate::kernel::flavour::Flavour;
 use crate::qemu::accelerator::{Accelerator, Wish};
 use crate::qemu::machine::Machine;
 use crate::{archive, artefacts, cache, image, kernel, module, qemu, say, seed};
+
+mod options;
 
 /// Names the file of the bench to the processes of tests.
 pub const VARIABLE: &str = "PINBED_BENCH";
@@ -56,106 +58,6 @@ impl fmt::Display for Isolation {
     }
 }
 
-/// What a run is to use.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Options {
-    #[command(flatten)]
-    kernel: kernel::Choice,
-    /// What guests run under.
-    #[arg(long, value_enum, default_value_t, value_name = "ACCELERATOR")]
-    accel: Wish,
-    /// What every cell starts from.
-    #[arg(long, value_enum, default_value_t, value_name = "START")]
-    isolation: Isolation,
-    /// Processors of each guest.
-    #[arg(long, default_value = "1", value_name = "N", value_parser = processors)]
-    smp: NonZeroU32,
-    /// Guests' clocks count instructions, not time; emulation only.
-    #[arg(long)]
-    icount: bool,
-    /// See [`Seeded`].
-    #[arg(skip)]
-    seed: Option<u64>,
-}
-
-/// The same for commands that run many cells.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Seeded {
-    #[command(flatten)]
-    options: Options,
-    /// Sets the order in which cells start, and which ones `test` runs from both starts [default: by the guest's image]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-}
-
-impl Seeded {
-    /// The options, which have the seed.
-    pub fn options(&self) -> Options {
-        Options { seed: self.seed, ..self.options.clone() }
-    }
-}
-
-/// How many the guests' kernels are built for.
-const PROCESSORS: u32 = 64;
-
-fn processors(text: &str) -> Result<NonZeroU32, String> {
-    let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= PROCESSORS);
-    number.ok_or_else(|| format!("a guest has 1 to {PROCESSORS} processors"))
-}
-
-impl Options {
-    /// What faults of the driver are hunted on: the kernel that finds the most of them, and two processors.
-    pub fn of_hunt(seed: u64) -> Self {
-        Self {
-            kernel: kernel::Choice { flavour: Flavour::Sanitize, ..kernel::Choice::default() },
-            accel: Wish::default(),
-            isolation: Isolation::default(),
-            smp: NonZeroU32::MIN.saturating_add(1),
-            icount: false,
-            seed: Some(seed),
-        }
-    }
-
-    /// The same with a seed.
-    #[must_use]
-    pub fn with_seed(self, seed: u64) -> Self {
-        Self { seed: Some(seed), ..self }
-    }
-
-    /// The flavour of the kernel.
-    pub fn flavour(&self) -> Flavour {
-        self.kernel.flavour
-    }
-
-    /// What guests are to run under: instructions can be counted only where they are emulated.
-    fn wish(&self) -> Result<Wish> {
-        match (self.icount, self.accel) {
-            (true, Wish::Kvm) => bail!("--icount counts emulated instructions; leave --accel kvm out"),
-            (true, Wish::Auto | Wish::Tcg) => Ok(Wish::Tcg),
-            (false, wish) => Ok(wish),
-        }
-    }
-
-    /// Those that are not the default, as they are typed.
-    fn typed(&self) -> String {
-        fn name(value: &impl ValueEnum) -> String {
-            value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-        }
-        let series = self.kernel.series.as_ref().map(|series| format!("--series {series}"));
-        let flavour = (self.kernel.flavour != Flavour::default())
-            .then(|| format!("--flavour {}", name(&self.kernel.flavour)));
-        let accel = (self.accel != Wish::default()).then(|| format!("--accel {}", name(&self.accel)));
-        let isolation = (self.isolation != Isolation::default())
-            .then(|| format!("--isolation {}", name(&self.isolation)));
-        let smp = (self.smp != NonZeroU32::MIN).then(|| format!("--smp {}", self.smp));
-        let icount = self.icount.then(|| "--icount".to_owned());
-        let seed = self.seed.map(|seed| format!("--seed {seed}"));
-        let patches = self.kernel.patches.iter().map(|patch| format!("--patch {}", quoted(patch)));
-        let all = [series, flavour, accel, isolation, smp, icount, seed];
-        all.into_iter().flatten().chain(patches).collect::<Vec<_>>().join(" ")
-    }
-}
-
 /// What cells run on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Bench {
@@ -169,6 +71,9 @@ pub struct Bench {
     pub seed: u64,
     /// What a reader of a record must know of it, by name.
     pub environment: BTreeMap<String, String>,
+    /// Keeps the image, as long as anybody has the bench.
+    #[serde(skip)]
+    pub kept: Option<Arc<cache::Lock>>,
 }
 
 impl Bench {
@@ -205,7 +110,8 @@ impl Bench {
             ("options", options.typed()),
         ]);
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let bench = Self { machine, accel, isolation, seed, environment }.describe_host()?;
+        let bench =
+            Self { machine, accel, isolation, seed, environment, kept: None }.describe_host()?.keep()?;
         let text = serde_json::to_vec_pretty(&bench).context("write down the bench")?;
         cache::write_whole(&file(), &text)?;
         Ok((bench, kernel))
@@ -223,9 +129,16 @@ impl Bench {
         let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let bench = Self::parse(&text, &file)?;
         if bench.machine.kernel.is_relative() {
-            return archive::adopt(&file, &text, &artefacts().join("archives"), Self::on_this_host);
+            return archive::adopt(&file, &text, &artefacts().join("archives"), Self::on_this_host)?.keep();
         }
-        Ok(bench)
+        bench.keep()
+    }
+
+    /// Keeps the image from being removed by whoever makes room for another.
+    fn keep(mut self) -> Result<Self> {
+        let folder = self.machine.image.parent().context("an image without a folder")?;
+        self.kept = Some(Arc::new(cache::keep_folder(folder)?));
+        Ok(self)
     }
 
     /// A bench that was written down in a file.
@@ -275,6 +188,7 @@ pub fn host_load() -> String {
 
 /// `cargo xtask image`: prepares everything that cells run on, and runs none.
 pub fn main(options: &Options) -> Result<()> {
+    let _alone = occupy()?;
     let bench = Bench::prepare(options)?;
     say!("{}", bench.header());
     say!("image {}", bench.machine.image.display());
@@ -284,9 +198,7 @@ pub fn main(options: &Options) -> Result<()> {
 
 /// Keeps other runs in this checkout waiting: two would mix their artefacts.
 pub fn occupy() -> Result<cache::Lock> {
-    let place = blake3::hash(artefacts().as_os_str().as_encoded_bytes());
-    let name = format!("artefacts-{}", cache::short_hex(place));
-    cache::lock_or_wait_for(&name, "another run in this checkout to end")
+    cache::lock_folder(&artefacts(), "another run in this checkout to end")
 }
 
 /// Where [`Bench::prepare`] leaves the bench.
@@ -296,7 +208,10 @@ pub fn file() -> PathBuf {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
+    use crate::kernel::flavour::Flavour;
 
     /// A bench that nothing runs on.
     pub(crate) fn bench() -> Bench {
@@ -311,7 +226,7 @@ pub(crate) mod tests {
             parameters: Vec::new(),
         };
         let (accel, isolation) = (Wish::default(), Isolation::default());
-        Bench { machine, accel, isolation, seed: 1, environment: BTreeMap::new() }
+        Bench { machine, accel, isolation, seed: 1, environment: BTreeMap::new(), kept: None }
     }
 
     #[test]

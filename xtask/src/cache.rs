@@ -12,10 +12,14 @@ use std::time::SystemTime;
 use crate::note;
 use anyhow::{Context, Result, bail};
 use nix::sys::statvfs::statvfs;
+use nix::unistd::syncfs;
 use tempfile::TempDir;
 
 /// How the names of unfinished folders begin.
 const PARTIAL: &str = ".partial-";
+
+/// The file whose lock is that of its folder.
+const LOCK: &str = ".lock";
 
 /// The cache folder, created if need be: `$PINBED_CACHE`, else `$XDG_CACHE_HOME/pinbed`, else
 /// `~/.cache/pinbed`.
@@ -55,25 +59,39 @@ pub fn folder(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Holds a named lock until dropped, also when the process is killed.
+/// Holds a lock until dropped, also when the process is killed.
+#[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 /// Takes the lock `name`, waiting for another process that holds it because it makes what is named so.
 pub fn lock(name: &str) -> Result<Lock> {
-    lock_or_wait_for(name, &format!("{name} to be made"))
+    hold(&folder("locks")?.join(name), &format!("{name} to be made"))
 }
 
-/// Takes the lock `name`; where another process holds it, says that it waits for `what`.
-pub fn lock_or_wait_for(name: &str, what: &str) -> Result<Lock> {
-    let path = folder("locks")?.join(name);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("cannot open the lock {}", path.display()))?;
+/// Takes the lock of a folder, which is created if need be; says that it waits for `what` where another process
+/// holds it. Unlike a lock of the cache it holds against processes that have another cache.
+pub fn lock_folder(folder: &Path, what: &str) -> Result<Lock> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    hold(&folder.join(LOCK), what)
+}
+
+/// Keeps [`keep_newest`] of any process from removing a folder.
+pub fn keep_folder(folder: &Path) -> Result<Lock> {
+    let path = folder.join(LOCK);
+    let file = open_lock(&path)?;
+    file.lock_shared().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(Lock { _file: file })
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    file.with_context(|| format!("cannot open the lock {}", path.display()))
+}
+
+fn hold(path: &Path, what: &str) -> Result<Lock> {
+    let file = open_lock(path)?;
     match file.try_lock() {
         Ok(()) => return Ok(Lock { _file: file }),
         Err(TryLockError::WouldBlock) => {
@@ -107,6 +125,19 @@ pub fn sweep_partials(target: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Moves a finished folder of the cache to its final name when all of it is on the disk: whoever finds it after a
+/// power cut trusts that it is whole.
+pub fn publish_for_good(from: &Path, to: &Path) -> Result<()> {
+    settle(from)?;
+    publish(from, to)
+}
+
+/// Waits until a folder is on the disk as it is.
+pub fn settle(folder: &Path) -> Result<()> {
+    let opened = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
+    syncfs(&opened).with_context(|| format!("cannot write back {}", folder.display()))
 }
 
 /// Moves a finished file or folder to its final name.
@@ -145,19 +176,24 @@ pub fn touch(folder: &Path) -> Result<()> {
     touched.with_context(|| format!("cannot set the time of {}", folder.display()))
 }
 
-/// Removes all folders of `all` but the `kept` that were used last. Several commands may ask for it at a time.
+/// Removes all folders of `all` but the `kept` that were used last and those that are kept by [`keep_folder`].
+/// Several commands may ask for it at a time.
 pub fn keep_newest(all: &Path, kept: usize) -> Result<()> {
     // A folder that another command is removing would seem to be the newest of them.
-    let _alone = File::open(all)
-        .and_then(|folder| folder.lock().map(|()| folder))
-        .with_context(|| format!("cannot lock {}", all.display()))?;
+    let alone = open_lock(&all.join(LOCK))?;
+    alone.lock().with_context(|| format!("cannot lock {}", all.display()))?;
     let entries = fs::read_dir(all).with_context(|| format!("cannot read {}", all.display()))?;
     let used = |path: &PathBuf| {
         fs::metadata(path).and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     };
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut folders: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
     folders.sort_by_key(used);
     for folder in folders.iter().rev().skip(kept) {
+        let lock = open_lock(&folder.join(LOCK))?;
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            continue;
+        }
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
@@ -223,6 +259,23 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_uses_is_kept_until_nobody_does() {
+        let all = tempfile::tempdir().unwrap();
+        let old = all.path().join("old");
+        fs::create_dir(&old).unwrap();
+        let is_there = || {
+            keep_newest(all.path(), 0).unwrap();
+            old.exists()
+        };
+        let (first, second) = (keep_folder(&old).unwrap(), keep_folder(&old).unwrap());
+        assert!(is_there());
+        drop(first);
+        assert!(is_there());
+        drop(second);
+        assert!(!is_there());
+    }
+
+    #[test]
     fn files_appear_whole_and_leave_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stamp");
@@ -246,8 +299,8 @@ mod tests {
                 scope.spawn(|| keep_newest(all.path(), 1).unwrap());
             }
         });
-        let left: Vec<_> =
-            fs::read_dir(all.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        let entries = fs::read_dir(all.path()).unwrap().flatten().map(|entry| entry.file_name());
+        let left: Vec<_> = entries.filter(|name| *name != *LOCK).collect();
         assert_eq!(left, ["199"]);
     }
 }

@@ -62,10 +62,13 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     Ok(account.code.into())
 }
 
-/// Has everything ready. Other runs in this checkout wait only until then. Tests name a bench that is ready.
+/// Has everything ready. Other runs in this checkout wait only until then. Tests name a bench that is ready, which
+/// has to be the one that the options ask for, if they ask for any.
 pub fn prepare(options: &Options) -> Result<Bench> {
     if env::var_os(bench::VARIABLE).is_some() {
-        return Bench::load();
+        let bench = Bench::load()?;
+        options.are_of(&bench)?;
+        return Ok(bench);
     }
     let _alone = bench::occupy()?;
     Bench::prepare(options)

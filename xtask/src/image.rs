@@ -55,7 +55,8 @@ pub fn ensure(module: &Module) -> Result<Image> {
     let all = artefacts().join("images");
     let folder = all.join(&hash);
     let path = folder.join("initramfs.cpio");
-    if !path.is_file() {
+    // After a power cut a file may be there that is empty.
+    if !fs::read(&path).is_ok_and(|found| found == bytes) {
         cache::write_whole(&path, &bytes)?;
     }
     cache::touch(&folder)?;
@@ -64,10 +65,10 @@ pub fn ensure(module: &Module) -> Result<Image> {
 }
 
 /// Packs the same image with one more file, or with another in the place of one.
-pub fn with_file(image: &Path, name: &str, file: &Path, into: &Path) -> Result<()> {
+pub fn with_file(image: &Path, name: &str, contents: &[u8], into: &Path) -> Result<()> {
     let mut bytes = read(image)?;
     let mut more = Archive::default();
-    more.file(name, &read(file)?);
+    more.file(name, contents);
     // The kernel unpacks one archive after the other.
     bytes.extend(more.pack()?);
     cache::write_whole(into, &bytes)
@@ -76,7 +77,7 @@ pub fn with_file(image: &Path, name: &str, file: &Path, into: &Path) -> Result<(
 fn contents(module: &Module) -> Result<Archive> {
     let mut archive = Archive::default();
     archive.file("/init", &read(&build_init()?)?);
-    archive.file("/pinblk.ko", &read(&module.stripped)?);
+    archive.file("/pinblk.ko", &module.stripped);
     archive.file("/etc/mke2fs.conf", &read(&workspace().join("xtask/guest/mke2fs.conf"))?);
     archive.character_device("/dev/console", 5, 1);
     for folder in FOLDERS {

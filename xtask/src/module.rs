@@ -15,8 +15,8 @@ use crate::{artefacts, cache, say, workspace};
 pub struct Module {
     /// The `.ko` file, with all that a debugger wants to know.
     pub path: PathBuf,
-    /// The same without that, as guests load it.
-    pub stripped: PathBuf,
+    /// What is in it without that, as guests load it.
+    pub stripped: Vec<u8>,
     /// The GNU build id that the running module shows in sysfs; without one, a hash of the file.
     pub build_id: String,
 }
@@ -43,12 +43,14 @@ pub fn clippy(kernel: &Kernel) -> Result<Vec<(&'static str, Command)>> {
 
 /// Builds the module `name` from a folder of the checkout into one of the artefacts.
 fn build(kernel: &Kernel, name: &str, source: &str, objects: &str) -> Result<Module> {
-    let _guard = cache::lock(&format!("module-{name}-{}", kernel.key))?;
     let (make, objects) = make(kernel, source, objects)?;
+    let _guard = cache::lock_folder(&objects, &format!("the module {name} to be built"))?;
     make.arg("modules").run().with_context(|| format!("the module {name} does not build"))?;
     let path = objects.join(format!("{name}.ko"));
-    let stripped = objects.join("stripped.ko");
-    Command::new("objcopy").arg("--strip-debug").arg(&path).arg(&stripped).run()?;
+    let file = objects.join("stripped.ko");
+    Command::new("objcopy").arg("--strip-debug").arg(&path).arg(&file).run()?;
+    // When the lock is gone another command may build another one.
+    let stripped = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(Module { build_id: build_id(&path)?, path, stripped })
 }
 

@@ -4,16 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use fs_harness::record::{Record, SCHEMA};
 use fs_harness::render::render;
 
-use crate::bench::{Options, Seeded};
+use crate::bench::Options;
 use crate::cell::{self, Task};
 use crate::report::text;
 use crate::{artefacts, exec, list, note, say};
@@ -29,18 +27,12 @@ pub struct Arguments {
     artefact: PathBuf,
 }
 
-/// The options of a record, as they were typed.
-#[derive(Parser)]
-struct Recorded {
-    #[command(flatten)]
-    options: Seeded,
-}
-
 /// Runs the cell again; success is the same text.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let recorded = read(&arguments.artefact)?;
     let cell = list::one(&recorded.cell.to_string())?;
-    let mut bench = exec::prepare(&options(&recorded)?)?;
+    let typed = recorded.environment.get("options").map_or("", String::as_str);
+    let mut bench = exec::prepare(&Options::parse(typed)?)?;
     if let Some(seed) = recorded.environment.get("seed").and_then(|seed| seed.parse().ok()) {
         bench.seed = seed;
         bench.environment.insert("seed".to_owned(), seed.to_string());
@@ -78,15 +70,6 @@ fn read(artefact: &Path) -> Result<Record> {
         None => bail!("{} is no record: it names no schema", path.display()),
     }
     serde_json::from_value(json).with_context(|| format!("{} is no record", path.display()))
-}
-
-/// The options that the record was made with.
-fn options(record: &Record) -> Result<Options> {
-    let typed = record.environment.get("options").map_or("", String::as_str);
-    let parsed = Recorded::try_parse_from(iter::once("replay").chain(typed.split_whitespace()));
-    let parsed =
-        parsed.map_err(|_| anyhow::anyhow!("the recorded options '{typed}' mean nothing to this pinbed"))?;
-    Ok(parsed.options.options())
 }
 
 /// One line for each part of the environment that is another now.
@@ -127,15 +110,5 @@ mod tests {
         assert!(error().contains(" is no record: "), "{}", error());
         fs::write(&path, r#"{"schema": 999}"#).unwrap();
         assert!(error().contains(" has schema 999"), "{}", error());
-    }
-
-    #[test]
-    fn recorded_options_are_understood_or_refused() {
-        let (cell, _) = workloads::catalogue::cells().next().unwrap();
-        let with = |typed: &str| Record::new(cell.clone(), environment(&[("options", typed)]));
-        options(&with("--isolation boot")).unwrap();
-        options(&with("--smp 2 --seed 7")).unwrap();
-        options(&with("")).unwrap();
-        assert!(options(&with("--no-such-option")).is_err());
     }
 }

@@ -108,6 +108,7 @@ fn run_without(bench: &Bench, removal: &Removal) -> Result<Record, String> {
     bench.isolation = Isolation::Boot;
     let folder = xtask::artefacts().join("removed").join(removal.name);
     let own = folder.join("initramfs.cpio");
+    let driver = fs::read(&driver).map_err(|error| format!("read {}: {error}", driver.display()))?;
     image::with_file(&bench.machine.image, DRIVER, &driver, &own).map_err(words)?;
     bench.machine.image = own;
     let found = removal.cell.parse().map_err(|error| format!("{}: {error}", removal.cell))?;

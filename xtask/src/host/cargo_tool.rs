@@ -63,7 +63,7 @@ impl CargoTool {
             .current_dir(scratch.path())
             .run()
             .with_context(|| format!("cannot build {program}; check the network and the disk"))?;
-        cache::publish(&root, &target)?;
+        cache::publish_for_good(&root, &target)?;
         progress.finish(&format!("built {program} {version}"));
         Ok(target.join("bin"))
     }

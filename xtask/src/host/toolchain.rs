@@ -189,7 +189,7 @@ fn ensure_rust_library(rustc: &str) -> Result<PathBuf> {
         format!("no library source for rustc {release}; `rustup component add rust-src` also gives it")
     })?;
     let unpacked = scratch.path().join(format!("usr/src/rustc-{release}/library"));
-    cache::publish(&unpacked, &target)?;
+    cache::publish_for_good(&unpacked, &target)?;
     progress.finish(&format!("got the library source of Rust {release}"));
     Ok(target)
 }

@@ -119,6 +119,7 @@ impl Place {
         let release = read("include/config/kernel.release")?.trim().to_owned();
         let config_hash = cache::short_hex(blake3::hash(read(".config")?.as_bytes()));
         let stamp = serde_json::to_vec(&Stamp { release, config_hash })?;
+        cache::settle(&self.folder)?;
         cache::write_whole(&self.stamp_file(), &stamp)
     }
 }

@@ -67,6 +67,11 @@ pub fn ensure(choice: &Choice) -> Result<Kernel> {
     build::ensure(&source, choice.flavour, Toolchain::ensure(choice.flavour)?)
 }
 
+/// A name by which `--patch` finds the same patch from every folder.
+pub fn whole_name(patch: &str) -> String {
+    patch::whole_name(patch)
+}
+
 /// Tells whether pinbed's own patches apply to the pinned source of the default series, for which they are.
 pub fn check_patches() -> Result<()> {
     patch::check(&source::ensure(None)?)

@@ -2,7 +2,7 @@
 //! Patches of the kernel's source: what would become of a finding if the kernel did otherwise.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -34,6 +34,14 @@ pub(super) fn apply(source: Source, names: &[String]) -> Result<Source> {
     }
     let patches = patches.into_iter().map(|patch| patch.name).collect();
     Ok(Source { version: source.version, patches, sha256, tree })
+}
+
+/// A name by which [`apply`] finds the same patch from every folder.
+pub(super) fn whole_name(name: &str) -> String {
+    if folder().join(format!("{name}.patch")).is_file() {
+        return name.to_owned();
+    }
+    path::absolute(name).map_or_else(|_| name.to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
 /// Where pinbed's own patches are.
@@ -88,7 +96,7 @@ fn make(source: &Source, patches: &[Patch], tree: &Path) -> Result<()> {
     for patch in patches {
         change(&patched, patch, &source.version, &[])?;
     }
-    cache::publish(&patched, tree)?;
+    cache::publish_for_good(&patched, tree)?;
     progress.finish(&format!("patched Linux {}", source.version));
     Ok(())
 }

@@ -202,7 +202,7 @@ fn unpack(suite: &Suite, series: &str, package: &Package) -> Result<()> {
     Command::new("dpkg-deb").arg("-x").arg(&deb).arg(scratch.path()).run()?;
     let archive = scratch.path().join(format!("usr/src/{name}.tar.xz"));
     Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(scratch.path()).run()?;
-    cache::publish(&scratch.path().join(&name), &target)?;
+    cache::publish_for_good(&scratch.path().join(&name), &target)?;
     progress.finish(&format!("unpacked {name}"));
     Ok(())
 }

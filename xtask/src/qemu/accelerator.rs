@@ -90,8 +90,14 @@ fn kvm_problem(wish: Wish, kernel: &Path) -> Result<Option<String>> {
     }
     let (console, complaint) = boot("kvm", kernel)?;
     let problem = problem(&console, &complaint);
-    if let Some(problem) = &problem {
-        cache::write_whole(&remembered, problem.as_bytes())?;
+    match &problem {
+        Some(problem) => cache::write_whole(&remembered, problem.as_bytes())?,
+        // Whatever it was, it is over.
+        None if remembered.exists() => {
+            fs::remove_file(&remembered)
+                .with_context(|| format!("cannot remove {}", remembered.display()))?;
+        }
+        None => {}
     }
     Ok(problem)
 }

@@ -87,7 +87,8 @@ pub fn ensure(
     if let Some(found) = load(&folder)? {
         return Ok(Ok(found));
     }
-    let _guard = cache::lock(&format!("checkpoint-{setup}-{key}"))?;
+    let place = folder.parent().context("a checkpoint without a folder")?;
+    let _guard = cache::lock_folder(place, &format!("the checkpoint of {setup} to be made"))?;
     if let Some(found) = load(&folder)? {
         return Ok(Ok(found));
     }
