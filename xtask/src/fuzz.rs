@@ -64,8 +64,10 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         let requests = arguments.guest.get().min(arguments.requests.get() - life * arguments.guest.get());
         let round = arguments.round + life * ROUNDS;
         let mut ending = live(&bench, &mut rounds, &name(arguments.seed, round, requests))?;
-        let again =
-            format!("cargo xtask fuzz --seed {} --round {round} --requests {requests}", arguments.seed);
+        let again = format!(
+            "cargo xtask fuzz --seed {} --round {round} --requests {requests} --guest {requests}",
+            arguments.seed
+        );
         ending.record.environment.insert(text::AGAIN.to_owned(), again);
         note!("{}", text::line(&ending.record, usize::try_from(life)? + 1, usize::try_from(lives)?));
         add(&mut answers, &ending.record);
@@ -106,9 +108,7 @@ fn live(bench: &Bench, rounds: &mut Rounds, scenario: &str) -> Result<Ending> {
         policy: Policy::Observe,
     };
     let folder = artefacts().join("fuzz").join(cell.path());
-    if rounds.count(&cell) > 0
-        && let Some(record) = cell::load(&folder)?
-    {
+    if let Some(record) = rounds.kept(&cell, &folder)? {
         return Ok(Ending { record, folder, round: 0 });
     }
     let mut task = Task { folder: folder.clone(), ..cell::task(bench, &cell) };

@@ -4,6 +4,8 @@
 
 mod explain;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, bail};
 use fs_harness::cell::{Cell, Setup};
 use fs_harness::record::Known;
@@ -103,7 +105,9 @@ pub fn select(filters: &[String]) -> Result<Vec<(Cell, &'static Scenario)>> {
             bail!(nothing_matches(filter));
         }
     }
-    let named: Vec<(Cell, &Scenario)> = named.iter().filter_map(|name| exactly(name)).collect();
+    let mut named: Vec<(Cell, &Scenario)> = named.iter().filter_map(|name| exactly(name)).collect();
+    let mut once = BTreeSet::new();
+    named.retain(|(cell, _)| once.insert(cell.clone()));
     let only_named = !named.is_empty() && parts.is_empty();
     let matching = if only_named { Vec::new() } else { catalogue::matching(&parts) };
     let others = named.into_iter().filter(|(cell, _)| !matching.iter().any(|(found, _)| found == cell));
@@ -185,6 +189,13 @@ mod tests {
             name("hold_sync_dma_unhold::").unwrap_err().contains("several names; say which of hold_sync")
         );
         assert!(name("pin_order0::ext4::pin::observe").unwrap_err().starts_with("no cell's name contains"));
+    }
+
+    #[test]
+    fn a_cell_that_is_named_twice_is_one() {
+        let name = "pin_order0::none::pin::observe".to_owned();
+        assert_eq!(select(&[name.clone(), name.clone()]).unwrap().len(), 1);
+        assert_eq!(select(&[name, "pin_order0".to_owned()]).unwrap().len(), 1);
     }
 
     #[test]

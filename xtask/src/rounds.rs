@@ -16,9 +16,9 @@ use fs_harness::render::render;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::Bench;
-use crate::cache;
 use crate::qemu::machine::Channels;
 use crate::report::text;
+use crate::{cache, cell};
 
 /// One run of one cell: a line of the log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,6 +95,14 @@ impl Rounds {
     /// How often a cell has run.
     pub fn count(&self, cell: &Cell) -> usize {
         self.of(cell).count()
+    }
+
+    /// The record of a cell's first run, if there was one and its folder still has that record and not another one.
+    pub fn kept(&self, cell: &Cell, folder: &Path) -> Result<Option<Record>> {
+        if self.count(cell) == 0 {
+            return Ok(None);
+        }
+        Ok(cell::load(folder)?.filter(|record| self.is_as_first(record)))
     }
 
     /// Keeps how a cell ended.
@@ -224,6 +232,20 @@ mod tests {
             assert!(error.contains(problem), "{error}");
             assert_eq!(fs::read_to_string(&log).unwrap(), nonsense);
         }
+    }
+
+    #[test]
+    fn a_record_of_another_run_is_not_the_one_that_was_logged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (failed, passed) = (record(OutcomeKind::Failed), record(OutcomeKind::Passed));
+        let mut rounds = Rounds::new(&bench("abc", 0), None);
+        let kept = |rounds: &Rounds| rounds.kept(&failed.cell, folder.path()).unwrap().is_some();
+        rounds.add(&failed).unwrap();
+        assert!(!kept(&rounds));
+        cell::save(folder.path(), &failed).unwrap();
+        assert!(kept(&rounds));
+        cell::save(folder.path(), &passed).unwrap();
+        assert!(!kept(&rounds));
     }
 
     #[test]
