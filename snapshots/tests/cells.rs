@@ -2,6 +2,7 @@
 
 //! Every cell of the catalogue as a test: it must pass, and look as its reviewed snapshot does.
 
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -13,8 +14,8 @@ use fs_harness::render::render;
 use libtest_mimic::{Arguments, Failed, Trial};
 use workloads::catalogue;
 use xtask::bench::Bench;
-use xtask::cell;
 use xtask::report::{junit, text};
+use xtask::{cell, test};
 
 static BENCH: LazyLock<Result<Bench, String>> =
     LazyLock::new(|| Bench::load().map_err(|error| format!("{error:#}")));
@@ -24,8 +25,12 @@ fn main() {
     let arguments = Arguments::from_args();
     // insta panics where a snapshot differs, after it has shown how: the trace of that helps nobody.
     panic::set_hook(Box::new(|_| {}));
-    let trials =
-        catalogue::cells().map(|(cell, _)| Trial::test(cell.to_string(), move || check(&cell))).collect();
+    let chosen = env::var(test::CHOSEN).ok();
+    let chosen: Option<BTreeSet<&str>> = chosen.as_ref().map(|names| names.lines().collect());
+    let is_chosen =
+        |cell: &Cell| chosen.as_ref().is_none_or(|names| names.contains(cell.to_string().as_str()));
+    let cells = catalogue::cells().map(|(cell, _)| cell).filter(is_chosen);
+    let trials = cells.map(|cell| Trial::test(cell.to_string(), move || check(&cell))).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
 
