@@ -4,7 +4,7 @@
 //! terminal or of whoever reads their output. Nothing lives on, and the next run works.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::Path;
@@ -69,7 +69,8 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
     ];
     let runner = Trial::test("selftest::a_test_runner_that_is_killed", killed_runner);
     let shown = Trial::test("selftest::an_interrupted_run_shows_what_had_ended", shows_what_had_ended);
-    ways.chain(moments).chain(unheard).chain([runner, shown])
+    let lost = Trial::test("selftest::words_for_a_full_disk", lost_words);
+    ways.chain(moments).chain(unheard).chain([runner, shown, lost])
 }
 
 /// While checkpoints are made, some time after the first QEMU was started.
@@ -154,6 +155,20 @@ fn unheard(stdout: bool) -> Result<(), Failed> {
         return Err(format!("the run ended with {status}: {complaint}").into());
     }
     place.expect_order(true, QUICK)
+}
+
+/// What is said goes to a disk that has no room for it.
+fn lost_words() -> Result<(), Failed> {
+    let place = Place::new()?;
+    let full = File::create("/dev/full").map_err(|error| format!("open /dev/full: {error}"))?;
+    let mut list = place.xtask(&["list", "--json"])?;
+    let mut list = list.stdout(full).spawn().map_err(|error| format!("start a list: {error}"))?;
+    let status = end(&mut list)?;
+    let complaint = complaint(&mut list);
+    if status.code() == Some(2) && complaint.contains("No space left") {
+        return Ok(());
+    }
+    Err(format!("the list ended with {status}: {complaint}").into())
 }
 
 /// A test in a process of its own, whose runner is killed while a guest hangs.
