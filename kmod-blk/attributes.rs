@@ -138,7 +138,7 @@ const ATTRIBUTES: &[Attribute] = &[
             if cut {
                 disk.cut();
             } else {
-                disk.media.revive();
+                disk.revive();
             }
             Ok(())
         },
@@ -274,6 +274,8 @@ fn explain(item: &DiskItem, attribute: &Attribute, error: Error) {
         pr_warn!("{disk}: {name} can be written only while the power is on\n");
     } else if error == ENOSPC {
         pr_warn!("{disk}: {name} has no room for another\n");
+    } else if error == EAGAIN {
+        pr_warn!("{disk}: the disk to copy is written to all the time\n");
     } else if error == EEXIST {
         pr_warn!("{disk}: there is a disk of that name already\n");
     } else {

@@ -58,6 +58,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            Acquire,
+            Atomic, //
+        },
         Arc,
         Mutex, //
     },
@@ -82,6 +86,11 @@ pub(crate) struct Shared {
     pub(crate) delays: QueueHandle,
     /// Where I/O is ended.
     pub(crate) ends: QueueHandle,
+    /// Where pages are released that I/O of this device has read or written: that waits for whoever has
+    /// locked them, who may wait for I/O to be ended.
+    pub(crate) releases: QueueHandle,
+    /// The module has loaded.
+    pub(crate) ready: Arc<Atomic<bool>>,
 }
 
 /// An open file of the control device. What it holds is released when it is closed, also by the
@@ -108,9 +117,15 @@ struct Argument(usize);
 impl OpenFile for Control {
     type Shared = Shared;
 
+    /// Fails with `ENODEV` before the module has loaded.
     fn open(shared: &Shared) -> impl PinInit<Self, Error> {
+        let shared = if shared.ready.load(Acquire) {
+            Ok(shared.clone())
+        } else {
+            Err(ENODEV)
+        };
         try_pin_init!(Self {
-            shared: shared.clone(),
+            shared: shared?,
             session <- new_mutex!(Session::default()),
         })
     }

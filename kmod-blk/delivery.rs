@@ -57,7 +57,7 @@ impl Delivery {
     #[cold]
     pub(crate) fn pass(&self, stage: Stage, bio: Bio) -> Option<Bio> {
         match target(&bio) {
-            Some(target) => self.gates.arrive(stage, &target, bio, &self.media.flights),
+            Some(target) => self.gates.arrive(stage, &target, bio, &self.media),
             None => Some(bio),
         }
     }

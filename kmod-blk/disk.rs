@@ -111,9 +111,10 @@ impl Disk {
         }
     }
 
-    /// Cuts the power. What is in flight fails, and so does all I/O until [`Media::revive`]; what was
+    /// Cuts the power. What is in flight fails, and so does all I/O until [`Self::revive`]; what was
     /// written and not flushed is lost.
     pub(crate) fn cut(&self) {
+        let _alone = self.media.power.lock();
         self.media.cut();
         while let Some((stage, held)) = self.gates.take_any() {
             self.go_on(stage, held, Err(EIO));
@@ -124,6 +125,16 @@ impl Disk {
         }
         let ending = self.delivery.ending.take_all();
         self.go_on(Stage::Transfer, ending, Err(EIO));
+    }
+
+    /// The power comes back, once all that was in flight when it was cut has failed: some of that may be
+    /// in the hands of a worker. Nothing waits any more while the power is cut.
+    pub(crate) fn revive(&self) {
+        let _alone = self.media.power.lock();
+        if self.media.is_dead() {
+            self.media.flights.wait_for_none();
+            self.media.revive();
+        }
     }
 
     #[cold]

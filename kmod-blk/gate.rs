@@ -3,7 +3,6 @@
 //! The gates of a disk, and those who wait for bios to arrive there.
 
 use crate::{
-    flights::Flights,
     logic::{
         gates::{
             Gate,
@@ -16,6 +15,7 @@ use crate::{
             Target, //
         }, //
     },
+    media::Media,
     sys::{
         bio::Bio,
         bio_queue::BioQueue, //
@@ -88,19 +88,23 @@ impl Gates {
         self.closed.load(Relaxed)
     }
 
-    /// A bio comes to a stage. A gate takes it and counts it as in flight, or it is returned.
+    /// A bio comes to a stage. A gate takes it and counts it as in flight, or it is returned: always if
+    /// the power is cut, after which nobody looks for bios here.
     pub(crate) fn arrive(
         &self,
         stage: Stage,
         target: &Target,
         bio: Bio,
-        flights: &Flights,
+        media: &Media,
     ) -> Option<Bio> {
         let mut table = self.table.lock();
-        flights.begin();
+        if media.is_dead() {
+            return Some(bio);
+        }
+        media.flights.begin();
         let passed = table.arrive(stage, target, bio);
         if passed.is_some() {
-            flights.end();
+            media.flights.end();
         } else {
             self.changed.notify_all();
         }

@@ -81,10 +81,11 @@ impl Late {
         })
     }
 
-    /// Has the bio wait for the worker, which completes it. Returns it if none waits any more.
+    /// Has the bio wait for the worker, which completes it. Returns it if none waits any more, or the
+    /// power is cut, after which nobody looks for bios here.
     pub(crate) fn take(&self, bio: Bio) -> Option<Bio> {
         let mut waiting = self.transfer.waiting.lock();
-        if waiting.ended {
+        if waiting.ended || self.transfer.media.is_dead() {
             return Some(bio);
         }
         self.transfer.media.flights.begin();

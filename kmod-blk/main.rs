@@ -74,7 +74,13 @@ use disks::Disks;
 use kernel::{
     configfs::Subsystem,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Release, //
+        },
+        Arc, //
+    }, //
 };
 use pin_init::pin_init_scope;
 use sys::{
@@ -106,6 +112,7 @@ struct Pinblk {
     // Dropped last: see `OwnedQueue::handle`.
     _delays: OwnedQueue,
     _ends: OwnedQueue,
+    _releases: OwnedQueue,
 }
 
 impl kernel::InPlaceModule for Pinblk {
@@ -114,21 +121,30 @@ impl kernel::InPlaceModule for Pinblk {
             layout::check()?;
             let disks = Arc::pin_init(Disks::new(), GFP_KERNEL)?;
             let delays = OwnedQueue::for_delays(module)?;
-            let ends = OwnedQueue::for_reclaim(module)?;
+            let ends = OwnedQueue::for_reclaim(module, c"pinblk-io")?;
+            let releases = OwnedQueue::for_reclaim(module, c"pinblk-release")?;
+            let ready = Arc::new(Atomic::new(false), GFP_KERNEL)?;
             let shared = Shared {
                 disks: disks.clone(),
                 holds: Arc::new(HoldCounters::new()?, GFP_KERNEL)?,
                 delays: delays.handle(),
                 ends: ends.handle(),
+                releases: releases.handle(),
+                ready: ready.clone(),
             };
             let queue = ends.handle();
-            // The directory comes last: disks are made in it as soon as it is there, so nothing may
-            // fail after it.
+            // A module that does not load is freed, whoever uses it. So the directory comes last, where
+            // disks are made as soon as it is there, and the control device is opened after that.
+            let config = Config::register(disks, queue).pin_chain(move |_| {
+                ready.store(true, Release);
+                Ok(())
+            });
             Ok(try_pin_init!(Self {
                 _control <- SharedMiscDevice::register(c"pinblk-control", shared),
-                _config <- Config::register(disks, queue),
+                _config <- config,
                 _delays: delays,
                 _ends: ends,
+                _releases: releases,
             }))
         })
     }

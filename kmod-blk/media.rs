@@ -44,6 +44,7 @@ use crate::{
 };
 use kernel::{
     fmt,
+    new_mutex,
     new_spinlock,
     prelude::*,
     sync::{
@@ -51,6 +52,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        Mutex,
         SpinLock, //
     }, //
 };
@@ -68,6 +70,9 @@ pub(crate) struct Media {
     block_size: u64,
     /// The power is cut. The store knows it too, and is who decides.
     dead: Atomic<bool>,
+    /// Whoever cuts the power or brings it back.
+    #[pin]
+    pub(crate) power: Mutex<()>,
     #[pin]
     faults: SpinLock<Faults>,
     /// There are faults.
@@ -98,6 +103,7 @@ impl Media {
             fua,
             block_size,
             dead: Atomic::new(false),
+            power <- new_mutex!(()),
             faults <- new_spinlock!(Faults::default()),
             faulty: Atomic::new(false),
             log <- Log::new(),
@@ -128,7 +134,10 @@ impl Media {
             Operation::Read => None,
             _ => self.log.recorder(patience)?,
         };
-        let mut visit = self.store.visit(patience);
+        let mut visit = match bio.operation() {
+            Operation::Read => self.store.visit_to_read(patience),
+            _ => self.store.visit(patience),
+        };
         if bio.is_preflush() {
             flush(&mut visit, &mut log)?;
         }
@@ -139,6 +148,10 @@ impl Media {
             Operation::Discard => discard(&mut visit, &mut log, bio),
             Operation::Unknown => Err(EOPNOTSUPP),
         };
+        if log.is_none() && bio.operation() != Operation::Read && self.log.is_on() {
+            // It began meanwhile, and may or may not be of media with what this bio did.
+            self.log.give_up();
+        }
         match result {
             // Whoever may not wait for memory is to try again where waiting is allowed.
             Err(error) if error == ENOMEM && patience == Patience::NoWait => Err(EAGAIN),
@@ -165,7 +178,8 @@ impl Media {
     }
 
     /// Has its media hold what the other's hold, and nothing in its cache: what a power cut of the other
-    /// would leave now. Nothing may be at work on these media. Fails with `ENOMEM`.
+    /// would leave now. Nothing may be at work on these media. Fails with `ENOMEM`, and with `EAGAIN` if
+    /// there was no moment at which the other was not being written to.
     pub(crate) fn copy_from(&self, other: &Self) -> Result {
         self.store.copy_from(&other.store)
     }

@@ -70,12 +70,16 @@ impl Pending {
         self.state.lock().outcome
     }
 
-    /// Waits for its end. Fails with `EINTR` if a signal comes first.
+    /// Waits for its end. Fails with `EINTR` if a signal comes first, and with `ENOENT` if it was
+    /// abandoned: it may never have begun.
     pub(crate) fn wait(&self) -> Result<Outcome> {
         let mut state = self.state.lock();
         loop {
             if let Some(outcome) = state.outcome {
                 return Ok(outcome);
+            }
+            if state.abandoned {
+                return Err(ENOENT);
             }
             if self.changed.wait_interruptible(&mut state) {
                 // What woke us may be work that io_uring has left: then the request begins anew.

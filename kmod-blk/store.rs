@@ -42,6 +42,9 @@ use kernel::{
 use pin_init::pin_init_array_from_fn;
 
 const SHARDS: usize = 64;
+
+/// How often a store is copied that is changed meanwhile.
+const COPIES: usize = 100;
 const LEAF_SECTORS: u64 = LEAF_PAGES * PAGE_SECTORS as u64;
 
 /// The media and the volatile cache.
@@ -57,12 +60,15 @@ pub(crate) struct Shard {
     layers: Layers<PageTree>,
     /// The power is cut: nothing is read or written.
     dead: bool,
+    /// How often somebody came to change it.
+    changes: u64,
 }
 
 /// The way through the store of one bio: it keeps the shard locked that it was in last.
 pub(crate) struct Visit<'a> {
     store: &'a Store,
     patience: Patience,
+    is_to_change: bool,
     here: Option<(usize, Guard<'a, Shard, MutexBackend>)>,
 }
 
@@ -79,7 +85,16 @@ impl Store {
         Visit {
             store: self,
             patience,
+            is_to_change: true,
             here: None,
+        }
+    }
+
+    /// The same for who changes nothing.
+    pub(crate) fn visit_to_read(&self, patience: Patience) -> Visit<'_> {
+        Visit {
+            is_to_change: false,
+            ..self.visit(patience)
         }
     }
 
@@ -100,18 +115,30 @@ impl Store {
         }
     }
 
-    /// Has what the media of the other store hold, and nothing in the cache. Writes to the other that
-    /// come meanwhile may be seen or not.
+    /// Has what the media of the other store hold at some moment, and nothing in the cache. Fails with
+    /// `EAGAIN` if the other was changed each time that it was copied, and with `ENOMEM`.
     pub(crate) fn copy_from(&self, other: &Self) -> Result {
-        for (ours, theirs) in self.shards.iter().zip(&other.shards) {
-            let media = theirs.lock().layers.media.try_clone()?;
-            ours.lock().layers = Layers {
-                cache: PageTree::default(),
-                media,
-            };
-            let_others_run();
+        for _ in 0..COPIES {
+            let mut changes = [0; SHARDS];
+            for (index, (ours, theirs)) in self.shards.iter().zip(&other.shards).enumerate() {
+                let theirs = theirs.lock();
+                changes[index] = theirs.changes;
+                let media = theirs.layers.media.try_clone()?;
+                drop(theirs);
+                ours.lock().layers = Layers {
+                    cache: PageTree::default(),
+                    media,
+                };
+                let_others_run();
+            }
+            // No shard was changed between its copy and this look at it. So when the last copy was
+            // made and none was looked at, all were as they were copied.
+            let now = other.shards.iter().map(|shard| shard.lock().changes);
+            if now.eq(changes) {
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(EAGAIN)
     }
 
     /// How many pages the cache and the media have.
@@ -196,10 +223,11 @@ impl Visit<'_> {
             // One at a time: nobody waits for a shard while holding another.
             self.here = None;
             let shard = &self.store.shards[index];
-            let shard = match self.patience {
+            let mut shard = match self.patience {
                 Patience::NoWait => shard.try_lock().ok_or(EAGAIN)?,
                 Patience::MaySleep => shard.lock(),
             };
+            shard.changes += u64::from(self.is_to_change);
             self.here = Some((index, shard));
         }
         match &mut self.here {

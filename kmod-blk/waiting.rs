@@ -84,9 +84,14 @@ impl<C: Condition> Room<C> {
         &self.inside.condition
     }
 
-    /// Has the bio wait, and counts it as in flight.
+    /// Has the bio wait, and counts it as in flight. It fails if the power is cut, after which nobody
+    /// looks for bios here.
     pub(crate) fn take(&self, bio: Bio) {
         let mut waiting = self.inside.waiting.lock();
+        if self.inside.condition.media().is_dead() {
+            drop(waiting);
+            return self.inside.condition.media().complete(bio, Err(EIO));
+        }
         if waiting.ended {
             drop(waiting);
             return self.inside.condition.give_up(bio);

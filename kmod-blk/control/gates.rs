@@ -86,7 +86,7 @@ impl Control {
         let disk = self.disk(&close.disk)?;
         let id = disk.gates.close(stage, selection, close.most)?;
         let gate = Arc::new(ClosedGate { disk, id, group }, GFP_KERNEL)?;
-        let watched = WatchedGate::new(gate, self.shared.delays)?;
+        let watched = WatchedGate::new(gate, self.shared.ends)?;
         let handle = self.session.lock().gates.insert(watched)?;
         let answer = argument.write(&abi::CloseGate {
             gate: handle,

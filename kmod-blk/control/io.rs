@@ -92,7 +92,7 @@ impl Control {
         let shared = &self.shared;
         self.begin(
             pending,
-            |pending| request.submit(&how, &shared.holds, pending, shared.ends),
+            |pending| request.submit(&how, &shared.holds, pending, shared.releases),
             |pending| argument.write(&abi::Io { pending, ..io }),
         )
     }

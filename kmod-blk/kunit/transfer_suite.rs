@@ -180,7 +180,7 @@ mod tests {
         let before = watched.counts();
         let keeper = Arc::pin_init(pin_init!(Keeper { kept <- new_mutex!(None) }), GFP_KERNEL)?;
         let disk = disk(&keeper)?;
-        let queue = OwnedQueue::for_reclaim(this_module())?;
+        let queue = OwnedQueue::for_reclaim(this_module(), c"pinblk-kunit")?;
         one_by_one(&queue);
         let first = Over::new()?;
         let waited = first.clone();

@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_dropped_has_done_all_that_was_queued() -> Result {
-        let queue = OwnedQueue::for_reclaim(this_module())?;
+        let queue = OwnedQueue::for_reclaim(this_module(), c"pinblk-kunit")?;
         let witness = Witness::new()?;
         let job = Long(witness.clone());
         queue.handle().try_spawn(GFP_KERNEL, move || {

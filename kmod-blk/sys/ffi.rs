@@ -77,6 +77,7 @@ unsafe extern "C" {
         number: bindings::dev_t,
         holder: *mut c_void,
     ) -> *mut bindings::file;
+    pub(super) fn pinblk_close_now(file: *mut bindings::file);
     pub(super) fn pinblk_folio_goes_on(
         page: *const bindings::page,
         next: *const bindings::page,

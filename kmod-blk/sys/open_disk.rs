@@ -4,7 +4,10 @@
 
 use super::ffi;
 use crate::logic::split;
-use core::ptr::NonNull;
+use core::ptr::{
+    read_volatile,
+    NonNull, //
+};
 use kernel::{
     bindings,
     error::from_err_ptr,
@@ -61,30 +64,42 @@ impl OpenDisk {
 
     /// The bits that must not be set in the address and in the length of user memory.
     pub(crate) fn misaligned_memory(&self) -> u32 {
-        self.limits().dma_alignment
+        // SAFETY: See `Self::limits`.
+        unsafe { read_volatile(&raw const (*self.limits()).dma_alignment) }
     }
 
     /// What one bio may carry.
     pub(crate) fn bio_limits(&self) -> split::Limits {
         let limits = self.limits();
+        // SAFETY: See `Self::limits`.
+        let (segments, segment_bytes, sectors, block) = unsafe {
+            (
+                read_volatile(&raw const (*limits).max_segments),
+                read_volatile(&raw const (*limits).max_segment_size),
+                read_volatile(&raw const (*limits).max_sectors),
+                read_volatile(&raw const (*limits).logical_block_size),
+            )
+        };
         split::Limits {
-            segments: usize::from(limits.max_segments).min(bindings::BIO_MAX_VECS as usize),
-            segment_bytes: limits.max_segment_size as usize,
-            bytes: (limits.max_sectors as usize) << bindings::SECTOR_SHIFT,
-            block: limits.logical_block_size as usize,
+            segments: usize::from(segments).min(bindings::BIO_MAX_VECS as usize),
+            segment_bytes: segment_bytes as usize,
+            bytes: (sectors as usize) << bindings::SECTOR_SHIFT,
+            block: block as usize,
         }
     }
 
-    fn limits(&self) -> &bindings::queue_limits {
-        // SAFETY: By the type invariant the device is open, and so is its queue there. Its limits
-        // are settled before the disk is added.
-        unsafe { &(*(*self.bdev()).bd_queue).limits }
+    /// The limits, which are there as long as the device is open. Whoever writes to an attribute of the
+    /// queue in sysfs changes them at any time: they are no place for a reference, and each is read by
+    /// itself, once, as the kernel's own READ_ONCE() does.
+    fn limits(&self) -> *const bindings::queue_limits {
+        // SAFETY: By the type invariant the device is open, and so is its queue there.
+        unsafe { &raw const (*(*self.bdev()).bd_queue).limits }
     }
 }
 
 impl Drop for OpenDisk {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the file is ours; it is given up.
-        unsafe { bindings::bdev_fput(self.file.as_ptr()) };
+        unsafe { ffi::pinblk_close_now(self.file.as_ptr()) };
     }
 }

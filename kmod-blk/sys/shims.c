@@ -209,6 +209,17 @@ struct file *pinblk_open_exclusively(dev_t number, void *holder)
 				     holder, NULL);
 }
 
+/*
+ * fput() alone leaves the closing to whoever comes next, in a thread of the
+ * kernel to a worker: the disk would be open for a while.
+ */
+void pinblk_close_now(struct file *file)
+{
+	get_file(file);
+	bdev_fput(file);
+	__fput_sync(file);
+}
+
 bool pinblk_folio_goes_on(const struct page *page, const struct page *next)
 {
 	return page_folio(page) == page_folio(next) &&

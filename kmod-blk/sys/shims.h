@@ -56,6 +56,7 @@ unsigned long pinblk_task_memlock_pages(struct task_struct *task);
 bool pinblk_is_signalled(void);
 
 struct file *pinblk_open_exclusively(dev_t number, void *holder);
+void pinblk_close_now(struct file *file);
 bool pinblk_folio_goes_on(const struct page *page, const struct page *next);
 bool pinblk_is_zero_page(const struct page *page);
 void pinblk_put_page(struct page *page);

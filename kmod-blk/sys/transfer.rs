@@ -134,12 +134,23 @@ impl<A: Acquisition> Transfer<A> {
             // SAFETY: The bio was made above and is complete. What it points to stays until it has
             // ended: it has a reference to the transfer, which keeps its needs as long as it is open.
             unsafe { bindings::submit_bio(bio) };
-            if is_signalled() {
+            if is_signalled() && self.is_left(place) {
                 return Err(EINTR);
             }
             let_others_run();
         }
         Ok(())
+    }
+
+    /// Whether there is memory from `place` on.
+    fn is_left(&self, place: Place) -> bool {
+        let needs = self.needs.lock();
+        let is_left = |needs: &Needs<A>| {
+            let limits = needs.disk.bio_limits();
+            let is_left = needs.runs(place, &limits).next().is_some();
+            is_left
+        };
+        needs.as_ref().is_some_and(is_left)
     }
 
     /// Makes the bio for the memory from `place` on, which moves behind it; none at the end.

@@ -25,10 +25,11 @@ unsafe impl Send for OwnedQueue {}
 unsafe impl Sync for OwnedQueue {}
 
 impl OwnedQueue {
-    /// A queue that makes progress when memory is full, for what ends I/O.
-    pub(crate) fn for_reclaim(_owner: &'static ThisModule) -> Result<Self> {
+    /// A queue that makes progress when memory is full. What is queued there must not wait for
+    /// anything else that is: one thread may have to do it all.
+    pub(crate) fn for_reclaim(_owner: &'static ThisModule, name: &'static CStr) -> Result<Self> {
         Self::new(
-            c"pinblk-io",
+            name,
             bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND,
         )
     }
