@@ -168,7 +168,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "dio_write_buffered",
         about: "A filesystem without direct I/O accepts it and copies to its page cache: no page is pinned, no bio is waited for.",
-        source: "fs/ext4/inode.c: ext4_should_use_dio(); fs/ext4/file.c: ext4_dio_write_iter()",
+        source: "fs/ext4/file.c: ext4_should_use_dio(), ext4_dio_write_iter()",
         setups: &[Setup::Ext4Journal],
         not: HAS_DIRECT_IO,
         run: write_buffered,

@@ -18,7 +18,7 @@ use crate::catalogue::{NO_FILE, Scenario};
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "fast_or_slow",
     about: "A page tells by which path it was taken: the fast path sets its referenced flag, and the others mark it as accessed and dirty, but for pin_user_pages(), which leaves no trace.",
-    source: "mm/gup.c: gup_fast_pte_range(), follow_page_pte(), and who sets FOLL_TOUCH; mm/swap.c: folio_mark_accessed()",
+    source: "mm/gup.c: gup_fast_pte_range(), follow_page_pte(), and who sets FOLL_TOUCH; mm/folio.c: folio_mark_accessed()",
     setups: &[Setup::None],
     acquisitions: &[Acquisition::Get, Acquisition::Pin, Acquisition::LongTerm],
     not: NO_FILE,

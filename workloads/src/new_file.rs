@@ -37,7 +37,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "new_file_after_cut",
     row: Some(52),
     about: "The first page of a new file is cleaned while it is pinned, the filesystem commits, and the power fails: the file has its data, and never a previous tenant's.",
-    source: "fs/ext4/page-io.c: ext4_end_io_end(); fs/xfs/xfs_aops.c: xfs_end_ioend(): unwritten blocks are converted when they are written; fs/btrfs/inode.c: btrfs_finish_one_ordered(); fs/f2fs/segment.c: f2fs_outplace_write_data()",
+    source: "fs/ext4/page-io.c: ext4_end_io_end(); fs/xfs/xfs_ioend.c: xfs_end_ioend_write(): unwritten blocks are converted when they are written; fs/btrfs/inode.c: btrfs_finish_one_ordered(); fs/f2fs/segment.c: f2fs_outplace_write_data()",
     setups: SETUPS,
     acquisitions: &[Acquisition::Pin],
     policies: Policy::ALL,

@@ -89,7 +89,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "memlock",
         about: "Pages that are pinned for long are charged to their process and limited by its RLIMIT_MEMLOCK, and what is released is given back.",
-        source: "drivers/infiniband/core/umem.c: ib_umem_get(), as the driver does it",
+        source: "drivers/infiniband/core/umem.c: __ib_umem_get_va(), as the driver does it",
         setups: &[Setup::None],
         acquisitions: &[Acquisition::LongTerm],
         not: NO_FILE,

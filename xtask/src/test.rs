@@ -18,6 +18,7 @@ use crate::kernel::Kernel;
 use crate::report::{Demand, Ending, Report};
 use crate::{cell, isolation, kunit, list, note, report, run, say, workspace};
 
+mod citations;
 mod source;
 
 /// Names the cells that are to be compared to the process that does it, one a line; all where it is not set.

@@ -72,6 +72,11 @@ pub fn whole_name(patch: &str) -> String {
     patch::whole_name(patch)
 }
 
+/// The unpacked source of the default series.
+pub fn source_tree() -> Result<PathBuf> {
+    Ok(source::ensure(None)?.tree)
+}
+
 /// Tells whether pinbed's own patches apply to the pinned source of the default series, for which they are.
 pub fn check_patches() -> Result<()> {
     patch::check(&source::ensure(None)?)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{cargo, stage};
+use super::{cargo, citations, stage};
 use crate::host::command::Command;
 use crate::kernel::{self, Kernel};
 use crate::{artefacts, module, note, rust_analyzer, workspace};
@@ -30,6 +30,8 @@ pub(super) fn check() -> Result<()> {
 pub(super) fn check_modules(kernel: &Kernel) -> Result<()> {
     note!("== the patches of the findings");
     kernel::check_patches()?;
+    note!("== what scenarios name as their source");
+    citations::check()?;
     stage("checkpatch on the driver's C", checkpatch(kernel)?)?;
     for (name, clippy) in module::clippy(kernel)? {
         stage(&format!("the kernel's clippy on {name}"), clippy)?;
