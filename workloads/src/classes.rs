@@ -19,7 +19,7 @@ use crate::pinned_writeback::{BEFORE, BY_PROCESSOR};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "classes_of_writeback",
-    about: "A pinned page is cleaned, and written by fsync, and so is one that is not pinned; a pinned page is written and read directly; the filesystem writes its own blocks: it is decided about pinned pages of writeback, and about nothing else.",
+    about: "A pinned page is cleaned, and written by fsync, and so is one that is not pinned; a pinned page is written directly, by a copy on btrfs, and read into; the filesystem writes its own blocks: it is decided about pinned pages of writeback, and about nothing else.",
     source: "fs/ext4/page-io.c: ext4_bio_write_folio(); fs/jbd2/journal.c: jbd2_journal_write_metadata_buffer(); fs/iomap/ioend.c; fs/btrfs/bio.c; fs/f2fs/data.c: f2fs_submit_page_write()",
     setups: &[Setup::Ext4, Setup::Ext4Small, Setup::Ext4Journal, Setup::Xfs, Setup::Btrfs, Setup::F2fs],
     acquisitions: &[Acquisition::Pin],
@@ -73,10 +73,22 @@ fn classes_of_writeback(bed: &mut Bed) -> Result<()> {
 
         let direct = other.direct()?;
         InFlight::write(&direct, 0, &mapping, 0..PAGE)?.wait().doing("write directly")?;
+        let step = bed.observe("the pinned page was written to another file directly", None)?;
+        if bed.setup() == Setup::Btrfs {
+            let copies = step.traffic_of(Direction::Write, Class::Other).pages;
+            bed.check("the direct write carried a copy, since its data has a checksum", copies == 1)?;
+        } else {
+            let pages = step.traffic_of(Direction::Write, Class::UserPinned).pinned_pages;
+            bed.check("the direct write carried the page itself, which is pinned", pages == 1)?;
+        }
+        check_decided(bed, "it is not decided about a direct write", &step, 0)?;
+        // A page that has to be made writable first is none for a direct read on btrfs: btrfs-direct-read-does-not-retry.
+        mapping.fill(BEFORE);
         InFlight::read(&direct, 0, &mapping, 0..PAGE)?.wait().doing("read directly")?;
-        let step =
-            bed.observe("the pinned page was written to another file directly, and read into", None)?;
-        check_decided(bed, "it is not decided about direct I/O", &step, 0)?;
+        let step = bed.observe("it was read into directly", None)?;
+        let pages = step.traffic_of(Direction::Read, Class::UserPinned).pinned_pages;
+        bed.check("the direct read was into the page itself, which is pinned", pages == 1)?;
+        check_decided(bed, "it is not decided about a direct read", &step, 0)?;
     }
 
     let metadata = metadata_written(bed)?;

@@ -15,7 +15,7 @@ use fs_harness::record::{Decision, Purpose};
 
 use crate::catalogue::{LARGE_BLOCK, Scenario};
 use crate::pinned_writeback::{BEFORE, BY_DEVICE, BY_PROCESSOR, NOT, SETUPS, not_either};
-use crate::while_deferred::{LATE_MS, SOON_MS, defer, deferred_page};
+use crate::while_deferred::{Deferred, LATE_MS, SOON_MS, defer, deferred_page};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -43,8 +43,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 fn holds_commit(bed: &mut Bed) -> Result<()> {
-    let begun = Instant::now();
-    let hold = match bed.setup() {
+    let (hold, begun) = match bed.setup() {
         Setup::Ext4 => ext4_ordered(bed)?,
         Setup::Btrfs => btrfs_ordered(bed)?,
         _ => f2fs_moved(bed)?,
@@ -63,26 +62,26 @@ fn holds_commit(bed: &mut Bed) -> Result<()> {
 
 /// By itself ext4 writes new data to blocks that count as unwritten until that has ended, and no commit waits for
 /// it. Without that the blocks are the file's at once, and their data has to be there before the commit says so.
-fn ext4_ordered(bed: &mut Bed) -> Result<Hold> {
+fn ext4_ordered(bed: &mut Bed) -> Result<(Hold, Instant)> {
     bed.remount("nodioread_nolock")?;
     let other = bed.file("other", BEFORE, 1)?;
     let open = other.buffered()?;
     let file = bed.new_file("data", 1)?;
     file.buffered()?.write_all_at(&BY_PROCESSOR.bytes(0, PAGE), 0).doing("write a new file")?;
-    let hold = defer(bed, &file, SOON_MS)?.1;
+    let Deferred { hold, begun, .. } = defer(bed, file, SOON_MS)?;
     open.write_all_at(&BY_PROCESSOR.bytes(0, PAGE), 0).doing("write another file")?;
     open.sync_all().doing("fsync another file")?;
-    Ok(hold)
+    Ok((hold, begun))
 }
 
-fn btrfs_ordered(bed: &mut Bed) -> Result<Hold> {
-    let (file, _, hold) = deferred_page(bed, "data", SOON_MS)?;
+fn btrfs_ordered(bed: &mut Bed) -> Result<(Hold, Instant)> {
+    let Deferred { file, hold, begun, .. } = deferred_page(bed, "data", SOON_MS)?;
     commit::transaction(&file.buffered()?)?;
-    Ok(hold)
+    Ok((hold, begun))
 }
 
 /// A checkpoint waits for data only that the filesystem itself has moved: what was there before is free then.
-fn f2fs_moved(bed: &mut Bed) -> Result<Hold> {
+fn f2fs_moved(bed: &mut Bed) -> Result<(Hold, Instant)> {
     let file = bed.new_file("data", 2)?;
     let open = file.buffered()?;
     // The second page first, so that they do not lie in order.
@@ -97,14 +96,15 @@ fn f2fs_moved(bed: &mut Bed) -> Result<Hold> {
     // What a device writes to is dirty, and would be written first.
     let hold = bed.device().hold(&mapping, Take::by(bed.acquisition()).read_only())?;
     bed.write_rule("defer_deadline", SOON_MS)?;
+    let begun = Instant::now();
     let moved = commit::defragment(&open, file.length())?;
     bed.require("both are being moved, to lie in order", moved == file.length() as u64)?;
     commit::checkpoint(&open)?;
-    Ok(hold)
+    Ok((hold, begun))
 }
 
 fn unmapped(bed: &mut Bed) -> Result<()> {
-    let (file, mapping, hold) = deferred_page(bed, "data", LATE_MS)?;
+    let Deferred { file, mapping, hold, .. } = deferred_page(bed, "data", LATE_MS)?;
     drop(mapping);
     let step = bed.observe("the page is unmapped and its file closed", Some(&hold))?;
     bed.check("nobody maps the page", step.pages[0].dump.mapcount == 0)?;

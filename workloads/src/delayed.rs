@@ -75,7 +75,8 @@ fn dma_later(bed: &mut Bed) -> Result<()> {
 
     let never = hold.dma_later(NEVER, 0, &BEFORE.bytes(0, PAGE))?;
     bed.check("an operation goes on until it ends", never.try_wait()?.is_none())?;
-    let late = hold.dma_later(20, 0, &BEFORE.bytes(0, PAGE))?;
+    // Long enough that whoever is interrupted here still releases them before.
+    let late = hold.dma_later(500, 0, &BEFORE.bytes(0, PAGE))?;
     hold.release(Release::Dirty)?;
     let ended = late.wait()?;
     bed.check("into pages that were released meanwhile: ENOENT", ended.error == Some(Errno::ENOENT))?;

@@ -9,7 +9,7 @@ use fs_harness::guest::memory::Memory;
 use fs_harness::guest::processor::{run_by_turns, run_first};
 use fs_harness::guest::{Bed, Result, held_page};
 use fs_harness::pattern::Pattern;
-use fs_harness::record::{Direction, Step};
+use fs_harness::record::{Counted, Direction, Step};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
@@ -164,12 +164,25 @@ fn longterm_file(bed: &mut Bed) -> Result<()> {
             long,
         )?;
     }
+    let step = bed.observe("a page that is not mapped was to be pinned for long", None)?;
+    bed.check("no page was pinned meanwhile", step.pins == Counted::default())?;
+    mapping.fill(BY_PROCESSOR);
+    let long = bed.device().hold(&mapping, Take::by(bed.acquisition()).path(Path::Fast));
+    bed.check_refused("nor by the fast path once it is mapped and can be written", Errno::EFAULT, long)?;
+    let step = bed.observe("a page that is mapped was to be pinned for long", None)?;
+    let taken = Counted { acquired: 1, released: 1 };
+    bed.check("the fast path pinned it, saw whose it is, and gave it back", step.pins == taken)?;
     let short = bed.device().hold(&mapping, Acquisition::Pin)?;
     bed.observe("the page is pinned, and not for long", Some(&short))?;
     short.release(Release::Clean)?;
     let reading = bed.device().hold(&mapping, Take::by(bed.acquisition()).read_only())?;
     bed.observe("the page is pinned for long, for reading", Some(&reading))?;
-    reading.release(Release::Clean)
+    reading.release(Release::Clean)?;
+    let private = Memory::private(file.buffered()?, 1)?;
+    let own = bed.device().hold(&private, bed.acquisition())?;
+    let step = bed.observe("a private mapping is pinned for long, for writing", Some(&own))?;
+    bed.check("what is pinned is a page of the process's own", step.pages[0].dump.has_flag("swapbacked"))?;
+    own.release(Release::Clean)
 }
 
 /// The page is dirtied by the processor, held, cleaned by fsync, and then written by the device.

@@ -54,7 +54,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "punch_under_hold",
         row: Some(58),
         about: "A hole is punched into a large folio while a device holds a page of it: the folio cannot be split, and the hole reads as zeros.",
-        source: "mm/truncate.c: truncate_inode_partial_folio(); mm/huge_memory.c: folio_expected_ref_count()",
+        source: "mm/truncate.c: truncate_inode_partial_folio(); include/linux/mm.h: folio_expected_ref_count()",
         setups: LARGE_FOLIOS,
         acquisitions: GET_AND_PIN,
         not: &[
@@ -73,7 +73,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "migrate_under_hold",
         row: Some(60),
         about: "Memory is compacted while a device holds a page: the page stays where it is.",
-        source: "mm/migrate.c: folio_migrate_mapping(), folio_expected_ref_count()",
+        source: "mm/migrate.c: folio_migrate_mapping(); include/linux/mm.h: folio_expected_ref_count()",
         setups: MIGRATED,
         acquisitions: GET_AND_PIN,
         not: &[
@@ -135,7 +135,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "exit_under_hold",
         row: Some(62),
         about: "A process exits while a device holds its pages: they live on, mapped by nobody, until they are released.",
-        source: "mm/memory.c: zap_present_folio_ptes(); mm/swap.c: free_folio_and_swap_cache()",
+        source: "mm/memory.c: zap_present_folio_ptes(); mm/swap_state.c: free_folio_and_swap_cache()",
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
         not: NO_FILE,
@@ -146,7 +146,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "thp_exit_under_hold",
         row: Some(62),
         about: "A process exits while a device holds a page of its huge page: all of the huge page lives on, until that is released.",
-        source: "mm/huge_memory.c: zap_huge_pmd(); mm/swap.c: free_folio_and_swap_cache()",
+        source: "mm/huge_memory.c: zap_huge_pmd(); mm/swap_state.c: free_folio_and_swap_cache()",
         setups: &[Setup::None],
         acquisitions: GET_AND_PIN,
         not: NO_FILE,
@@ -178,31 +178,35 @@ fn punch_under_hold(bed: &mut Bed) -> Result<()> {
     drop(mapping);
     file.fsync()?;
     bed.observe("the page is released, fsync returned", None)?;
-    let found = file.bytes()?;
-    bed.check("the hole is still zeros", found[PAGE..PAGE + zeros.len()] == zeros)
+    let found = bed.after_power_cut(&file)?;
+    bed.check("the hole is zeros after a power cut", found[PAGE..PAGE + zeros.len()] == zeros)?;
+    bed.check_data("what is before the hole is as it was there", BEFORE, &found[..PAGE])
 }
 
 fn migrate_under_hold(bed: &mut Bed) -> Result<()> {
     let memory = memory_or_file(bed, 1 + NEIGHBOURS)?;
+    let before = frames_of(&memory)?;
     let hold = bed.device().hold(memory.pages_of(0, 1), bed.acquisition())?;
     bed.observe("the page is held", Some(&hold))?;
-    let before = frames_of(&memory)?;
-    let moved = compact_until_moved(&memory, &before)?;
+    let moved = compact_until(&memory, |frames| frames[1..] != before[1..])?;
     bed.observe("memory was compacted", Some(&hold))?;
-    bed.check("the page is where it was", pagemap::frame_of(&memory, 0)? == before[0])?;
+    bed.check("the page is where it was", frames_of(&memory)?[0] == before[0])?;
     bed.check("pages beside it that nobody holds were moved", moved)?;
     hold.dma(0, &BY_DEVICE.bytes(0, PAGE))?;
     bed.check_data("the process sees what the device wrote", BY_DEVICE, &memory.bytes_of(0..PAGE))?;
-    hold.release(Release::Clean)
+    hold.release(Release::Clean)?;
+    let moved = compact_until(&memory, |frames| frames[0] != before[0])?;
+    bed.observe("the page is released, and memory was compacted again", None)?;
+    bed.check("that nobody holds it any more, it is moved as well", moved)
 }
 
-/// Compacts memory again and again until one of the pages beside the first is elsewhere; whether one is. Once in
-/// many times compaction moves none of them.
-fn compact_until_moved(memory: &Memory, before: &[u64]) -> Result<bool> {
+/// Compacts memory again and again until its frames are so; whether they are. Once in many times compaction moves
+/// nothing.
+fn compact_until(memory: &Memory, is_so: impl Fn(&[u64]) -> bool) -> Result<bool> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         fs::write("/proc/sys/vm/compact_memory", "1").doing("compact memory")?;
-        if frames_of(memory)?[1..] != before[1..] {
+        if is_so(&frames_of(memory)?) {
             return Ok(true);
         }
     }

@@ -147,9 +147,11 @@ fn late_transfer(bed: &mut Bed) -> Result<()> {
     let memory = page(pattern(0))?;
     let cut = InFlight::write(&disk, 0, &memory, 0..PAGE)?;
     bed.check("a write is in flight", bed.device().statistics(&SCRATCH)?.in_flight == 1)?;
+    bed.check("its data is not on the media", on_media()? == TENANT)?;
     SCRATCH.cut_power()?;
     bed.check("it fails when the power is cut", errno(cut.wait()) == Some(Errno::EIO))?;
     SCRATCH.restore_power()?;
+    bed.check("nor is it after that", on_media()? == TENANT)?;
     let removed = InFlight::write(&disk, 0, &memory, 0..PAGE)?;
     SCRATCH.remove()?;
     bed.check("another one is completed when the disk is removed", removed.wait().is_ok_and(|n| n == PAGE))?;
@@ -171,6 +173,21 @@ fn late_transfer(bed: &mut Bed) -> Result<()> {
     drop(disk);
     SCRATCH.remove()?;
 
+    SCRATCH.make(&Attributes { late_ms: 1000, ..small() })?;
+    let disk = open(&SCRATCH, 0)?;
+    let late = InFlight::write(&disk, 0, &memory, 0..PAGE)?;
+    memory.fill(pattern(1));
+    let is_in_time = bed.device().statistics(&SCRATCH)?.in_flight == 1;
+    bed.require("the memory changes while the write is in flight", is_in_time)?;
+    late.wait().doing("write")?;
+    bed.check_data(
+        "the worker copies what the memory holds when it comes",
+        pattern(1),
+        &read(&disk, 0).doing("read")?,
+    )?;
+    drop(disk);
+    SCRATCH.remove()?;
+
     OTHER.make(&Attributes { late_ms: 1, ..small() })?;
     let disk = open(&OTHER, 0)?;
     for number in 0..4 {
@@ -184,6 +201,14 @@ fn late_transfer(bed: &mut Bed) -> Result<()> {
     bed.check("the worker of another disk transfers all data", found.iter().all(Option::is_none))?;
     let after = bed.device().statistics_with(&OTHER, 0)?;
     bed.check("nothing failed, and nothing is in flight", after.failed == 0 && after.in_flight == 0)
+}
+
+/// The first page of the disk's media: a read of the disk itself would be late as well.
+fn on_media() -> Result<Vec<u8>> {
+    SCRATCH.copy_media(&OTHER)?;
+    let found = read(&open(&OTHER, 0)?, 0).doing("read the media")?;
+    OTHER.remove()?;
+    Ok(found)
 }
 
 fn injected_errors(bed: &mut Bed) -> Result<()> {

@@ -13,6 +13,7 @@ use nix::kmod::{DeleteModuleFlags, delete_module};
 
 use self::steps::SAME_COUNT;
 use super::agent::prepare;
+use super::clock;
 use super::counters::Counters;
 use super::device::Device;
 use super::error::{Doing, Error, Result};
@@ -135,9 +136,11 @@ impl Bed {
         let mut file = options.open(&backing).doing(format!("make {}", backing.display()))?;
         let written = file.write_all(&pattern.bytes(0, made.length())).and_then(|()| file.sync_all());
         written.doing(format!("write and fsync {}", backing.display()))?;
+        let tick = clock::tick()?;
         if self.disk().is_some() {
             made.evict()?;
         }
+        clock::wait_for_another(tick)?;
         self.restart_counting()?;
         Ok(made)
     }

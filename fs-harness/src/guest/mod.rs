@@ -11,6 +11,7 @@ pub mod bed;
 pub mod by_hand;
 mod caches;
 pub mod child;
+mod clock;
 pub mod commit;
 pub mod compat;
 pub mod counters;

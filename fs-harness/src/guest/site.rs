@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 
 use super::daemon::{self, Daemon};
-use super::device::Device;
 use super::disk::{Attributes, Disk};
 use super::error::{Doing, Error, Result};
 use super::filesystem::{self, Checked, Filesystem};
@@ -23,9 +22,6 @@ const DISK: Disk = Disk::of("pinblk0");
 /// What a power cut of it would leave.
 const SURVIVOR: Disk = Disk::of("pinblk1");
 const AFTER_CUT: &str = "/mnt/after-cut";
-
-/// How often it is copied to get it at one moment.
-const COPIES: usize = 20;
 
 /// Where a filesystem without a disk is mounted.
 const IN_MEMORY: &str = "/mnt/tmpfs";
@@ -182,12 +178,12 @@ impl Site {
     }
 
     /// The filesystem as it would be after a power cut at this moment, mounted beside the one that goes on.
-    pub fn after_power_cut(&self, device: &Device) -> Result<Survivor> {
+    pub fn after_power_cut(&self) -> Result<Survivor> {
         let Parts::OnDisk(filesystem) = self.parts else {
             let text = format!("the setup '{}' is not mounted after a power cut", self.setup);
             return Err(Error::Unexpected(text));
         };
-        copy_at_one_moment(device)?;
+        DISK.copy_media(&SURVIVOR)?;
         filesystem.mount_beside(&SURVIVOR, AFTER_CUT)?;
         Ok(Survivor { filesystem })
     }
@@ -215,24 +211,6 @@ impl Site {
             Parts::OnDisk(filesystem) | Parts::Fuse(_, filesystem) => filesystem.check(&DISK).map(Some),
         }
     }
-}
-
-/// Has the survivor begin with what the media of the disk hold. The copy is made part by part: where the filesystem
-/// writes or flushes meanwhile, it would be of no moment, and is made again.
-fn copy_at_one_moment(device: &Device) -> Result<()> {
-    for _ in 0..COPIES {
-        let before = device.statistics(&DISK)?;
-        DISK.copy_media(&SURVIVOR)?;
-        let after = device.statistics(&DISK)?;
-        if (after.writes, after.preflushes, after.fua_writes)
-            == (before.writes, before.preflushes, before.fua_writes)
-        {
-            return Ok(());
-        }
-        SURVIVOR.remove()?;
-    }
-    let text = format!("{} was written to each of the {COPIES} times that it was copied", DISK.name());
-    Err(Error::Unexpected(text))
 }
 
 /// What a power cut has left of a filesystem.

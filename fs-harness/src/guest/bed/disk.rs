@@ -131,7 +131,7 @@ impl Bed {
     /// Like [`Bed::after_power_cut`]. Fails where nothing can be said of the file; what reading it fails with is
     /// within.
     pub fn try_after_power_cut(&mut self, file: &TestFile) -> Result<Result<Vec<u8>>> {
-        let survivor = self.site.after_power_cut(&self.device)?;
+        let survivor = self.site.after_power_cut()?;
         let bytes = survivor.read(file.name(), file.length());
         let checked = survivor.unmount()?;
         let text = format!("{} finds what a power cut leaves clean, once it is recovered", checked.program);

@@ -176,7 +176,8 @@ impl Bed {
             // What else the kernel has to tell may stand between the lines.
             .filter(|record| record.level == DUMP_LEVEL)
             .map(|record| record.text)
-            .skip_while(|line| !line.starts_with("page: "))
+            // Before it the kernel says what it doubts of the page.
+            .skip_while(|line| !line.starts_with("page: ") && !line.starts_with("page does not match folio"))
             .collect();
         let end = raw
             .iter()
