@@ -34,10 +34,7 @@ use crate::{
             Limits, //
         },
         open_disk::OpenDisk,
-        queues::{
-            finish_closing,
-            one_by_one, //
-        },
+        queues::one_by_one,
         transfer::{
             Buffer,
             Transfer, //
@@ -213,13 +210,19 @@ mod tests {
         let (held, dirty) = (watched.counts(), watched.all(STATE_DIRTY));
         drop(go_on);
         let outcome = pending.wait()?;
-        // Until then the disk is open, and this module in use.
-        finish_closing();
         assert_eq!(held, Watched::counts_plus(before, PIN));
         assert_eq!(dirty, Some(false));
         assert!(outcome.result.is_ok() && outcome.bytes == (PAGES * PAGE_SIZE) as u64);
         assert_eq!(watched.counts(), before);
         assert_eq!(watched.all(STATE_DIRTY), Some(true));
+        Ok(())
+    }
+
+    #[test]
+    fn who_waits_for_what_never_began_is_told() -> Result {
+        let pending = Arc::pin_init(Pending::new(None), GFP_KERNEL)?;
+        pending.abandon();
+        assert_eq!(pending.wait().err(), Some(ENOENT));
         Ok(())
     }
 }

@@ -15,6 +15,8 @@ use fs_harness::record::{Counted, Direction};
 use nix::errno::Errno;
 
 use crate::catalogue::Scenario;
+use crate::media::OWN_DISKS;
+use crate::removal::{SCRATCH, make};
 use crate::transfer::{EVERY_MODE, ONLY_BDEV};
 
 const ON_THE_MEDIA: Pattern = Pattern(1);
@@ -42,6 +44,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         acquisitions: EVERY_MODE,
         not: ONLY_BDEV,
         run: killed_while_in_flight,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "transfer_closed",
+        about: "A disk is closed while the driver writes to it: I/O that goes on keeps it open, and once that has ended the power can be turned off.",
+        source: "kmod-blk/README.md; fs/file_table.c: __fput_sync()",
+        setups: &[Setup::None],
+        acquisitions: EVERY_MODE,
+        not: OWN_DISKS,
+        run: closed_while_in_flight,
         ..Scenario::PLAIN
     },
 ];
@@ -118,6 +130,24 @@ fn killed_while_in_flight(bed: &mut Bed) -> Result<()> {
     bed.check("all pages are released", released == PAGES as u64)?;
     let found = bed.read_back(&file)?;
     bed.check_data("the media hold what the dead process wrote", IN_THE_BUFFER, &found)
+}
+
+fn closed_while_in_flight(bed: &mut Bed) -> Result<()> {
+    make(&SCRATCH)?;
+    let buffer = bed.anonymous(IN_THE_BUFFER, 1)?;
+    let disk = bed.device().open_disk(&SCRATCH)?;
+    let gate = bed.device().close_gate(&SCRATCH, Stage::Transfer, &Bios::writes())?;
+    let write = disk.begin(Direction::Write, 0, &[Range::from(&buffer)], bed.acquisition())?;
+    gate.wait_for(1)?;
+    drop(disk);
+    let off = || SCRATCH.write("power", "0");
+    bed.check_refused("turning the power off is refused with EBUSY", Errno::EBUSY, off())?;
+    gate.open()?;
+    let ended = write.wait()?;
+    bed.check("the write ends well", ended.error.is_none() && ended.bytes == PAGE as u64)?;
+    let off = off().err();
+    bed.check_that("then the power can be turned off", off.is_none(), || format!("{off:?}"))?;
+    SCRATCH.remove()
 }
 
 /// The disk of a process that has gone: when its last bio has ended, the disk can be had again.

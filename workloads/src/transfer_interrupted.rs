@@ -19,7 +19,12 @@ use fs_harness::guest::range::Range;
 use fs_harness::guest::{Bed, Result};
 use fs_harness::record::Direction;
 use nix::errno::Errno;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal, kill, sigaction,
+};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 
 use crate::catalogue::Scenario;
 use crate::transfer::{EVERY_MODE, ONLY_BDEV};
@@ -82,7 +87,37 @@ fn interrupted(bed: &mut Bed) -> Result<()> {
     })?;
     bed.check("nothing is in flight", statistics.in_flight == 0)?;
     reader.end()?;
-    works_still(bed)
+    works_still(bed)?;
+    check_whole_is_not_interrupted(bed)
+}
+
+/// A signal may come as the last bio is submitted, when nothing is left that it could interrupt.
+fn check_whole_is_not_interrupted(bed: &mut Bed) -> Result<()> {
+    /// As much as one bio carries.
+    const ONE_BIO: usize = 256;
+    const ROUNDS: u32 = 100;
+    let (memory, disk) = (Memory::anonymous(ONE_BIO)?, open_when_free(bed)?);
+    handle(Signal::SIGALRM)?;
+    let event = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGALRM, si_value: 0 });
+    let mut alarm = Timer::new(ClockId::CLOCK_MONOTONIC, event).doing("make a timer")?;
+    let mut wrong = None;
+    for round in 1..=ROUNDS {
+        let soon = Expiration::OneShot(TimeSpec::from_duration(Duration::from_micros(20) * round));
+        alarm.set(soon, TimerSetTimeFlags::empty()).doing("set a timer")?;
+        let begun = disk.begin(Direction::Read, 0, &[Range::from(&memory)], bed.acquisition());
+        while alarm.get().doing("look at a timer")?.is_some() {
+            std::thread::yield_now();
+        }
+        // One that comes while pages are acquired ends the request.
+        let Ok(begun) = begun else { continue };
+        let ended = begun.wait()?;
+        if ended.error.is_some() {
+            wrong = Some(ended);
+        }
+    }
+    bed.check_that("what was submitted as a whole is not interrupted", wrong.is_none(), || {
+        format!("{wrong:?}")
+    })
 }
 
 fn killed(bed: &mut Bed) -> Result<()> {
@@ -113,15 +148,20 @@ fn works_still(bed: &mut Bed) -> Result<()> {
 }
 
 fn read(memory: &Memory, place: &Disk, acquisition: Acquisition) -> Result<Ended> {
-    extern "C" fn nothing(_: i32) {}
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing.
-    unsafe { sigaction(Signal::SIGINT, &action) }.doing("handle SIGINT")?;
+    handle(Signal::SIGINT)?;
     let whole = Range::from(memory);
     let length = (MOST / PIECES) as u64;
     let pieces: Option<Vec<Range>> = (0..PIECES as u64).map(|at| whole.part(at * length, length)).collect();
     let pieces = pieces.ok_or_else(|| Error::Unexpected("the memory is too short".to_owned()))?;
     begin(&Device::open()?.open_disk(place)?, Direction::Read, &pieces, acquisition)
+}
+
+/// Has a signal interrupt what it comes to, and do no more.
+fn handle(signal: Signal) -> Result<()> {
+    extern "C" fn nothing(_: i32) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(signal, &action) }.doing(format!("handle {signal}")).map(drop)
 }
 
 fn begin(disk: &OpenDisk, direction: Direction, memory: &[Range], acquisition: Acquisition) -> Result<Ended> {

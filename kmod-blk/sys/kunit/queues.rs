@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Workqueues that suites must have a say in: the driver's, and the kernel's own that closes files.
+//! Workqueues that suites must have a say in.
 
 use super::workqueue::OwnedQueue;
 use kernel::bindings;
@@ -9,10 +9,4 @@ use kernel::bindings;
 pub(crate) fn one_by_one(queue: &OwnedQueue) {
     // SAFETY: The queue is there, and was made without an order of its own.
     unsafe { bindings::workqueue_set_max_active(queue.handle().as_ptr(), 1) };
-}
-
-/// Returns when the files are closed that kernel threads have given up, which a worker does later.
-pub(crate) fn finish_closing() {
-    // SAFETY: Nothing is locked here, so that nothing can be waited for in a circle.
-    unsafe { bindings::flush_delayed_fput() };
 }
