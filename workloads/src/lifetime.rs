@@ -190,7 +190,7 @@ fn migrate_under_hold(bed: &mut Bed) -> Result<()> {
     bed.observe("the page is held", Some(&hold))?;
     let moved = compact_until(&memory, |frames| frames[1..] != before[1..])?;
     bed.observe("memory was compacted", Some(&hold))?;
-    bed.check("the page is where it was", frames_of(&memory)?[0] == before[0])?;
+    bed.check("the page is where it was", pagemap::frame_of(&memory, 0)? == before[0])?;
     bed.check("pages beside it that nobody holds were moved", moved)?;
     hold.dma(0, &BY_DEVICE.bytes(0, PAGE))?;
     bed.check_data("the process sees what the device wrote", BY_DEVICE, &memory.bytes_of(0..PAGE))?;
