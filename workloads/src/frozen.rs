@@ -3,6 +3,7 @@
 //! A page becomes dirty while its filesystem is frozen, by a device that has held it from before.
 
 use fs_harness::cell::{Acquisition, Policy, Setup};
+use fs_harness::guest::child::Child;
 use fs_harness::guest::device::Release;
 use fs_harness::guest::error::Doing;
 use fs_harness::guest::freeze::Frozen;
@@ -11,11 +12,24 @@ use fs_harness::guest::in_flight::InFlight;
 use fs_harness::guest::processor::{run_by_turns, run_first};
 use fs_harness::guest::{Bed, Result};
 use fs_harness::record::{Class, Direction, Step};
+use nix::unistd::syncfs;
 
 use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario, Violated, Why};
 
 const NOTHING_WRITTEN: &str = "nothing is written to the disk of a frozen filesystem";
+const THAWS: &str = "the filesystem can be thawed while somebody syncs it";
 const NOT_MISSED: &str = "fsync does not return 0 before it has written";
+
+/// What can be frozen and has no journal for data.
+const FROZEN: &[Setup] = &[
+    Setup::Ext4,
+    Setup::Ext4Small,
+    Setup::Xfs,
+    Setup::XfsStable,
+    Setup::Btrfs,
+    Setup::BtrfsNoDataSum,
+    Setup::F2fs,
+];
 
 /// Where writeback of blocks that a file has already begins no transaction, which would wait.
 const WRITES_IN_PLACE: &[Setup] = &[Setup::Ext4, Setup::Ext4Small, Setup::Xfs, Setup::XfsStable, Setup::F2fs];
@@ -24,31 +38,24 @@ const NO_FILE: NotOn = (&[Setup::None], "there is no file");
 const NO_FILESYSTEM: NotOn = (&[Setup::Bdev], "there is no filesystem");
 const NO_DISK: NotOn = (&[Setup::Tmpfs], "it cannot be frozen: there is no disk to take a snapshot of");
 const FUSE: NotOn = (Setup::FUSE, "what is frozen is the filesystem below it");
+const NOT_FROZEN: &[NotOn] = &[
+    NO_FILE,
+    NO_FILESYSTEM,
+    LARGE_BLOCK,
+    NO_DISK,
+    (&[Setup::Vfat], "it cannot be frozen"),
+    (&[Setup::Ext4Journal], "a pinned page is never clean there: late_dirty_while_frozen_journalled"),
+    FUSE,
+];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "late_dirty_while_frozen",
         about: "A page is released dirty while its filesystem is frozen, which nothing prevents, and made durable: nothing may be written before the filesystem thaws, and nothing is lost.",
         source: "Documentation/filesystems/locking.rst: freeze_fs; fs/super.c: freeze_super(); sb_start_pagefault() is for page faults alone",
-        setups: &[
-            Setup::Ext4,
-            Setup::Ext4Small,
-            Setup::Xfs,
-            Setup::XfsStable,
-            Setup::Btrfs,
-            Setup::BtrfsNoDataSum,
-            Setup::F2fs,
-        ],
+        setups: FROZEN,
         acquisitions: &[Acquisition::Pin],
-        not: &[
-            NO_FILE,
-            NO_FILESYSTEM,
-            LARGE_BLOCK,
-            NO_DISK,
-            (&[Setup::Vfat], "it cannot be frozen"),
-            (&[Setup::Ext4Journal], "a pinned page is never clean there: late_dirty_while_frozen_journalled"),
-            FUSE,
-        ],
+        not: NOT_FROZEN,
         known: &[
             Violated {
                 on: WRITES_IN_PLACE,
@@ -64,6 +71,22 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             },
         ],
         run: late_dirty_while_frozen,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "sync_while_frozen",
+        about: "A page is released dirty while its filesystem is frozen, and somebody syncs the filesystem until the page is written: whoever thaws it meanwhile must not wait for the one who syncs, if that one waits for the thaw.",
+        source: "fs/super.c: thaw_super(); fs/sync.c: sync_filesystem(); fs/btrfs/super.c: btrfs_sync_fs()",
+        setups: FROZEN,
+        acquisitions: &[Acquisition::Pin],
+        not: NOT_FROZEN,
+        known: &[Violated {
+            on: &[Setup::Btrfs, Setup::BtrfsNoDataSum],
+            under: Policy::ALL,
+            check: THAWS,
+            why: Why::Finding("btrfs-sync-blocks-thaw"),
+        }],
+        run: sync_while_frozen,
         ..Scenario::PLAIN
     },
     Scenario {
@@ -109,6 +132,42 @@ fn late_dirty_while_frozen(bed: &mut Bed) -> Result<()> {
     if written == 0 {
         held_page::fsync_until_written(bed, &open)?;
     }
+    bed.observe("the filesystem is thawed, and the file made durable", None)?;
+    drop(mapping);
+    let found = bed.read_back(&file)?;
+    bed.check_data("the media hold what the device wrote last", BY_DEVICE, &found)
+}
+
+fn sync_while_frozen(bed: &mut Bed) -> Result<()> {
+    let page = HeldPage::written_back(bed)?;
+    let HeldPage { file, open, mapping, hold } = page;
+    let frozen = Frozen::freeze(&open)?;
+    bed.restart_counting()?;
+    let mut syncer = Child::fork(|_| syncfs(&open).is_ok().into())?;
+    let mut thawer = Child::fork(|_| frozen.thaw_by_ref().is_ok().into())?;
+    hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
+    hold.release(Release::Dirty)?;
+    // btrfs writes the page once its workers have come, which may be in the middle of a sync.
+    let mut synced = Some(1);
+    while synced.is_some() && !held_page::is_data_written(bed)? {
+        syncer.tell(0)?;
+        synced = syncer.hear_unless_stuck()?;
+    }
+    bed.observe("the page is released dirty, and the filesystem synced until it was written", None)?;
+    thawer.tell(0)?;
+    let thawed = thawer.hear_unless_stuck()?;
+    bed.check(THAWS, thawed == Some(1))?;
+    frozen.leave();
+    if thawed.is_none() {
+        syncer.abandon();
+        thawer.abandon();
+        bed.lose_filesystem();
+        return Ok(());
+    }
+    // The later one first: it has a copy of the pipe by which the other is told to end.
+    thawer.end()?;
+    syncer.end()?;
+    open.sync_all().doing("fsync")?;
     bed.observe("the filesystem is thawed, and the file made durable", None)?;
     drop(mapping);
     let found = bed.read_back(&file)?;

@@ -275,6 +275,12 @@ impl Bed {
         self.is_diskless = true;
     }
 
+    /// Says that the filesystem can neither be unmounted nor checked any more: it ends with the guest.
+    pub fn lose_filesystem(&mut self) {
+        self.is_mounted = false;
+        self.is_diskless = true;
+    }
+
     /// The last checks of every cell: nothing stays pinned, and the filesystem is whole.
     pub(crate) fn finish(&mut self) -> Result<()> {
         if self.checks == 0 {

@@ -4,14 +4,23 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe};
 
 use super::error::{Doing, Error, Result};
+use super::threads;
+
+/// How often one who is asleep is looked at before its answer is given up. Looks are counted, and not time, in which
+/// the whole guest may stand still.
+const LOOKS: usize = 100;
+/// How long the answer is waited for between two looks, in milliseconds.
+const BETWEEN_LOOKS: u8 = 10;
 
 /// A forked process. It ends when this is dropped, or before when it is told to.
 pub struct Child {
@@ -32,8 +41,11 @@ impl Child {
                 Ok(Self { pid: child, questions: Some(questions.into()), answers: answers.into() })
             }
             ForkResult::Child => {
-                // Its copy would keep the pipe of questions open.
+                // Its copies would keep the pipe of questions open, and one that never ends would keep the agent
+                // listening to the scenario.
                 drop(questions);
+                // SAFETY: it takes a number; nothing of the child's writes there.
+                unsafe { libc::close(libc::STDOUT_FILENO) };
                 serve(for_child.into(), from_child.into(), &mut answer);
                 // SAFETY: it takes a number and does not return: nothing of the parent's is dropped.
                 unsafe { libc::_exit(0) }
@@ -57,6 +69,26 @@ impl Child {
         let mut answer = [0];
         self.answers.read_exact(&mut answer).doing("hear the child's answer")?;
         Ok(answer[0])
+    }
+
+    /// Waits for the answer to a question that was told. There is none if the child is found asleep, where no signal
+    /// would wake it, each time for a second.
+    pub fn hear_unless_stuck(&mut self) -> Result<Option<u8>> {
+        let mut asleep = 0;
+        while asleep < LOOKS {
+            let mut answers = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut answers, PollTimeout::from(BETWEEN_LOOKS));
+            if ready.doing("wait for the child's answer")? > 0 {
+                return self.hear().map(Some);
+            }
+            asleep = if threads::is_asleep(self.pid) { asleep + 1 } else { 0 };
+        }
+        Ok(None)
+    }
+
+    /// Leaves it to what it sleeps in for ever. Its process lasts as long as the guest.
+    pub fn abandon(self) {
+        std::mem::forget(self);
     }
 
     /// Asks a question to which there may be no answer.

@@ -41,9 +41,19 @@ impl<'a> Frozen<'a> {
 
     /// Thaws it.
     pub fn thaw(self) -> Result<()> {
-        let thawed = call(self.file, FITHAW).doing("thaw the filesystem");
-        std::mem::forget(self);
+        let thawed = self.thaw_by_ref();
+        self.leave();
         thawed
+    }
+
+    /// Thaws it, as a child of whoever froze it may.
+    pub fn thaw_by_ref(&self) -> Result<()> {
+        call(self.file, FITHAW).doing("thaw the filesystem")
+    }
+
+    /// Leaves it as it is: a child has thawed it, or nobody can.
+    pub fn leave(self) {
+        std::mem::forget(self);
     }
 }
 

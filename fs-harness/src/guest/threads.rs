@@ -35,6 +35,11 @@ pub(super) fn unbound_workers() -> io::Result<Vec<Pid>> {
     Ok(folders("/proc")?.iter().filter_map(|folder| number(stat(folder))).map(Pid::from_raw).collect())
 }
 
+/// Whether a process of one thread sleeps in the kernel, and no signal would wake it.
+pub(super) fn is_asleep(process: Pid) -> bool {
+    stat(&Path::new("/proc").join(process.to_string())).contains(") D ")
+}
+
 /// Whether a thread of this process sleeps in the kernel's function of that name.
 pub(super) fn is_any_asleep_in(function: &str) -> io::Result<bool> {
     for folder in folders("/proc/self/task")? {

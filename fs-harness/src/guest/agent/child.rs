@@ -103,7 +103,8 @@ pub(in crate::guest) fn follow(
         return Ok(Outcome { kind: OutcomeKind::Failed, detail });
     }
     let status = scenario.wait().doing("wait for the scenario")?;
-    let last_words = last_words.join().unwrap_or_default();
+    // A child that a scenario has left stuck keeps this pipe open. Only of a failure are the last words needed.
+    let last_words = if status.success() { String::new() } else { last_words.join().unwrap_or_default() };
     Ok(said.outcome(status, &last_words))
 }
 
