@@ -35,6 +35,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     STATES,
     second_log::SCENARIO,
     data_lost::SCENARIO,
+    data_lost::STRICT,
     Scenario {
         name: "direct_dsync_by_io_uring",
         about: "A direct write with RWF_DSYNC by io_uring promises what it wrote when it completes.",

@@ -65,7 +65,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "fuse_open_under_hold",
         about: "Somebody opens a FUSE file while a device holds a page of it: by default that empties the page cache of the file, also of what is pinned, and what the device writes is lost.",
-        source: "fs/fuse/file.c: fuse_finish_open() without FOPEN_KEEP_CACHE; mm/truncate.c:624: folio_unmap_invalidate() does not look for references",
+        source: "fs/fuse/file.c:297: fuse_open() without FOPEN_KEEP_CACHE; mm/truncate.c:624: folio_unmap_invalidate() does not look for references",
         setups: WITH_A_PAGE_CACHE,
         acquisitions: &[Acquisition::Get, Acquisition::Pin],
         not: NOT,
