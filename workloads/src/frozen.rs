@@ -2,6 +2,8 @@
 
 //! A page becomes dirty while its filesystem is frozen, by a device that has held it from before.
 
+use std::time::{Duration, Instant};
+
 use fs_harness::cell::{Acquisition, Policy, Setup};
 use fs_harness::guest::child::Child;
 use fs_harness::guest::device::Release;
@@ -15,6 +17,9 @@ use fs_harness::record::{Class, Direction, Step};
 use nix::unistd::syncfs;
 
 use crate::catalogue::{LARGE_BLOCK, NotOn, Scenario, Violated, Why};
+
+/// How long a page may stay dirty through one sync after another.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const NOTHING_WRITTEN: &str = "nothing is written to the disk of a frozen filesystem";
 const THAWS: &str = "the filesystem can be thawed while somebody syncs it";
@@ -147,9 +152,11 @@ fn sync_while_frozen(bed: &mut Bed) -> Result<()> {
     let mut thawer = Child::fork(|_| frozen.thaw_by_ref().is_ok().into())?;
     hold.dma(0, &BY_DEVICE.bytes(0, mapping.length()))?;
     hold.release(Release::Dirty)?;
-    // btrfs writes the page once its workers have come, which may be in the middle of a sync.
+    // btrfs writes the page once its workers have come, which may be in the middle of a sync. A kernel may also leave
+    // it dirty until the thaw.
+    let deadline = Instant::now() + PATIENCE;
     let mut synced = Some(1);
-    while synced.is_some() && !held_page::is_data_written(bed)? {
+    while synced.is_some() && !held_page::is_data_written(bed)? && Instant::now() < deadline {
         syncer.tell(0)?;
         synced = syncer.hear_unless_stuck()?;
     }
