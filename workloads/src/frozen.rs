@@ -163,7 +163,9 @@ fn sync_while_frozen(bed: &mut Bed) -> Result<()> {
     bed.observe("the page is released dirty, and the filesystem synced until it was written", None)?;
     thawer.tell(0)?;
     let thawed = thawer.hear_unless_stuck()?;
-    bed.check(THAWS, thawed == Some(1))?;
+    bed.check_that(THAWS, thawed == Some(1), || {
+        format!("the thaw {}, the sync {}", end_of(thawed), end_of(synced))
+    })?;
     frozen.leave();
     if thawed.is_none() {
         syncer.abandon();
@@ -197,4 +199,13 @@ fn journalled(bed: &mut Bed) -> Result<()> {
 /// Whether no bio wrote to the disk, of whatever kind.
 fn is_untouched(step: &Step) -> bool {
     step.traffic.iter().all(|traffic| traffic.direction != Direction::Write)
+}
+
+/// How a call ended, by what its child answered.
+fn end_of(answer: Option<u8>) -> &'static str {
+    match answer {
+        None => "sleeps for ever",
+        Some(0) => "failed",
+        Some(_) => "returned",
+    }
 }
