@@ -45,6 +45,9 @@ const REQUESTS: usize = 1000;
 /// bios stay at a gate for long, and how many do depends on how fast the guest is.
 const AT_MOST: u64 = 5;
 
+/// Where few were asked for, so many are made before that is a fault.
+const AT_MOST_OF_FEW: u64 = 100_000;
+
 /// How long a round may go on without a request.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -78,9 +81,8 @@ fn run(bed: &mut Bed) -> Result<()> {
     disks::make()?;
     let (taint, base) = (taint()?, Counters::read(bed.device(), None)?);
     let mut round = plan.round;
-    while tally.made() < plan.requests
-        || tally.made() < AT_MOST * plan.requests && !tally.has_each_succeeded()
-    {
+    let at_most = (AT_MOST * plan.requests).max(AT_MOST_OF_FEW);
+    while tally.made() < plan.requests || tally.made() < at_most && !tally.has_each_succeeded() {
         bed.doing(&format!("round {round} of seed {}, after {} requests", plan.seed, tally.made()))?;
         let ended = make_round(tally, plan.seed, round)?;
         // No open file can have any page now.
