@@ -29,7 +29,7 @@ const FAILING: &str = "failing_allocations";
 /// How much to ask.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Requests in all; up to five times as many, and up to 100000, while one of them has never succeeded
+    /// Requests in all; each guest makes up to 400000 more while one of them has never succeeded
     #[arg(long, value_name = "N", default_value = "100000")]
     requests: NonZeroU64,
     /// Requests to each guest: then pinblk is unloaded, and lost memory is looked for
